@@ -1,0 +1,169 @@
+"""`lorajobs.toml`: the base models and adapters that an operator serves."""
+
+import re
+import tomllib
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import Field, ValidationError, model_validator
+
+from lorajobs.errors import ConfigError
+from lorajobs.jobs import Frozen
+
+DEMO = Path(__file__).parent / "demo" / "lorajobs.toml"
+
+
+class Defaults(Frozen):
+    """What a request that leaves a field out gets."""
+
+    width: int = 1024
+    height: int = 1024
+    num_inference_steps: int = 30
+    guidance_scale: float = 5.0
+    negative_prompt: str = ""
+
+
+class Limits(Frozen):
+    """What a request may ask of this base."""
+
+    min_size: int = 256
+    max_size: int = 2048
+    max_pixels: int = 2048 * 2048
+    multiple_of: int = 8
+    max_steps: int = 100
+    max_guidance_scale: float = 30.0
+    max_images: int = Field(8, ge=1, le=8)
+
+
+class Vae(Frozen):
+    """A VAE that replaces the base's own."""
+
+    path: Path | None = None
+    repo: str | None = None
+    revision: str | None = None
+
+
+class ModelEntry(Frozen):
+    """One base model: where it is, what it accepts, what a request gets by default."""
+
+    id: str
+    aliases: tuple[str, ...] = ()
+    path: Path | None = None
+    repo: str | None = None
+    revision: str | None = None
+    variant: str | None = None
+    vae: Vae | None = None
+    dtype: str = Field("auto", pattern="^(auto|float32|float16|bfloat16)$")
+    defaults: Defaults = Defaults()
+    limits: Limits = Limits()
+    #: diffusers scheduler classes that a request may name, the first is the default;
+    #: empty: only the base's own
+    schedulers: tuple[str, ...] = ()
+    #: ids of adapters that a worker fetches and loads at start, without activating them
+    preload: tuple[str, ...] = ()
+    #: ids or hub names of other bases whose adapters fit, such as the family's original
+    accepts: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "ModelEntry":
+        if (self.path is None) == (self.repo is None):
+            raise ValueError("give either `path` or `repo`")
+        return self
+
+    @property
+    def queue(self) -> str:
+        """The Celery queue of this base."""
+        return "base." + re.sub(r"[^a-z0-9]+", "-", self.id.lower()).strip("-")
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Every name under which an adapter may declare this base, lower case."""
+        own = (self.id, *self.aliases, *self.accepts, *((self.repo,) if self.repo else ()))
+        return frozenset(name.lower() for name in own)
+
+
+class LoraEntry(Frozen):
+    """One adapter that the operator registers in the file."""
+
+    id: str
+    #: a reference: `hf:owner/name[@revision]`, `s3://…`, `https://…` or a path
+    source: str
+    #: id of the base that it belongs to
+    base: str
+    weight_name: str | None = None
+    scale: float = 1.0
+    trigger_words: tuple[str, ...] = ()
+    license: str | None = None
+
+
+class Catalog(Frozen):
+    """The whole file."""
+
+    models: Mapping[str, ModelEntry]
+    loras: Mapping[str, LoraEntry] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _ids_from_tables(cls, data: dict[str, dict[str, dict[str, object]]]) -> object:
+        return {
+            kind: {name: {"id": name, **table} for name, table in tables.items()}
+            for kind, tables in data.items()
+        }
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Catalog":
+        queues = [entry.queue for entry in self.models.values()]
+        if len(set(queues)) < len(queues):
+            raise ValueError("two model ids differ only in punctuation and would share a queue")
+        names = [n for e in self.models.values() for n in (e.id, *e.aliases)] + list(self.loras)
+        doubled = {name for name in names if names.count(name) > 1}
+        if doubled:
+            raise ValueError(f"the name {sorted(doubled)[0]!r} stands for two models or adapters")
+        for lora in self.loras.values():
+            if lora.base not in self.models:
+                raise ValueError(f"loras.{lora.id}.base: no model {lora.base!r} is configured")
+        return self
+
+    @cached_property
+    def _by_name(self) -> Mapping[str, ModelEntry]:
+        return {n: e for e in self.models.values() for n in (e.id, *e.aliases)}
+
+    def model(self, name: str) -> ModelEntry | None:
+        """The base with this id or alias."""
+        return self._by_name.get(name)
+
+    @classmethod
+    def load(cls, path: Path | None) -> "Catalog":
+        """Reads the file, or the bundled demo's; relative paths start at the file's folder.
+
+        Raises: ConfigError naming the key.
+        """
+        file = path or DEMO
+        try:
+            catalog = cls.model_validate(tomllib.loads(file.read_text()))
+        except OSError as error:
+            raise ConfigError(f"{file}: {error.strerror}") from error
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigError(f"{file}: {error}") from error
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise ConfigError(f"{file}: {where}: {first['msg']}") from error
+        return catalog._anchored(file.resolve().parent)
+
+    def _anchored(self, folder: Path) -> "Catalog":
+        models = {}
+        for key, entry in self.models.items():
+            vae = entry.vae
+            if vae and vae.path:
+                vae = vae.model_copy(update={"path": folder / vae.path.expanduser()})
+            path = folder / entry.path.expanduser() if entry.path else None
+            models[key] = entry.model_copy(update={"path": path, "vae": vae})
+        loras = {
+            key: lora
+            if ":" in lora.source
+            else lora.model_copy(update={"source": str(folder / Path(lora.source).expanduser())})
+            for key, lora in self.loras.items()
+        }
+        return self.model_copy(update={"models": models, "loras": loras})

@@ -1,0 +1,1 @@
+"""Makes pictures: a warm base, adapters put on and taken off."""

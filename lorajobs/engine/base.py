@@ -1,0 +1,58 @@
+"""The engine as the worker sees it; imports no torch, so that fakes and the worker's parent can."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from PIL.Image import Image
+
+from lorajobs.jobs import AdapterUse, AppliedLora, JobSpec, JobWarning
+
+#: Called after each denoise step with the number of steps done; raises JobCanceled to stop.
+OnStep = Callable[[int], None]
+
+
+class LocalAdapter(NamedTuple):
+    """An adapter whose weight file lies on this machine."""
+
+    use: AdapterUse
+    path: Path
+
+
+class Picture(NamedTuple):
+    """One picture in memory and the seed that makes it again."""
+
+    image: Image
+    seed: int
+
+
+class Generation(NamedTuple):
+    """What one call of `generate` made, with warnings such as a prompt that was cut."""
+
+    pictures: Sequence[Picture]
+    warnings: Sequence[JobWarning]
+
+
+class Engine(Protocol):
+    """One warm base model; not thread-safe."""
+
+    def load(self) -> None:
+        """Loads the base onto the device.
+
+        Raises: BaseLoadFailed.
+        """
+
+    def apply(self, adapters: Sequence[LocalAdapter]) -> Sequence[AppliedLora]:
+        """Makes exactly these adapters active, and verifies it; nothing is done if they already are.
+
+        Raises: LoraNotApplied, OutOfMemory; the bare base is active then.
+        """
+
+    def applied(self) -> Sequence[AppliedLora]:
+        """The adapters active now."""
+
+    def generate(self, spec: JobSpec, on_step: OnStep) -> Generation:
+        """Makes `num_images` pictures, image i with seed + i.
+
+        Raises: BadPicture, OutOfMemory, EngineFailed, JobCanceled.
+        """

@@ -1,0 +1,230 @@
+"""Every error that reaches a user, each with a stable code.
+
+LoraJobsError
+├── RequestError                  422, nothing was accepted
+│   ├── ValidationFailed          validation
+│   ├── UnknownModel              unknown_model
+│   ├── LoraNotFound              lora_not_found
+│   ├── LoraBaseMismatch          lora_base_mismatch
+│   ├── LoraInvalidFile           lora_invalid_file
+│   ├── LoraSeveralFiles          lora_several_files
+│   ├── LoraPickle                lora_pickle
+│   ├── LoraTooLarge              lora_too_large
+│   ├── PathNotAllowed            path_not_allowed
+│   ├── UrlNotAllowed             url_not_allowed
+│   └── HubGated                  hub_gated
+├── JobNotFound                   404 job_not_found
+├── OutputNotFound                404 output_not_found
+├── JobNotFinished                409 job_not_finished
+├── MalformedBody                 400 malformed_body
+├── StoreUnavailable              503 store_unavailable, retryable
+├── ConfigError                   config (a setting or lorajobs.toml is wrong)
+└── AttemptError                  ends or repeats an attempt on a worker
+    ├── LoraFetchFailed           lora_fetch_failed, retryable
+    ├── LoraNotApplied            lora_not_applied
+    ├── BadPicture                bad_picture
+    ├── OutOfMemory               oom, retryable
+    ├── UploadFailed              upload_failed, retryable
+    ├── BaseLoadFailed            base_load_failed
+    ├── WorkerLost                worker_lost
+    ├── TimeLimit                 time_limit
+    └── EngineFailed              internal
+JobCanceled, LeaseLost            control flow of an attempt, never shown
+"""
+
+from typing import ClassVar, NamedTuple
+
+
+class FieldError(NamedTuple):
+    """One wrong field: a JSON pointer into the body and what is allowed there."""
+
+    pointer: str
+    detail: str
+
+
+class LoraJobsError(Exception):
+    """Base of all errors; its class says code, HTTP status and whether trying again can help."""
+
+    code: ClassVar[str] = "internal"
+    title: ClassVar[str] = "Internal error"
+    status: ClassVar[int] = 500
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, detail: str = "", *errors: FieldError) -> None:
+        super().__init__(detail or self.title)
+        self.detail = detail or self.title
+        self.errors = errors
+
+
+class RequestError(LoraJobsError):
+    """The request cannot be accepted as it stands."""
+
+    status = 422
+
+
+class ValidationFailed(RequestError):
+    """Fields are missing, unknown, of the wrong type or out of range."""
+
+    code, title = "validation", "The request has invalid fields"
+
+
+class UnknownModel(RequestError):
+    """`model` is neither a base model nor a registered adapter."""
+
+    code, title = "unknown_model", "Unknown model"
+
+
+class LoraNotFound(RequestError):
+    """No adapter is registered or found under this id or reference."""
+
+    code, title = "lora_not_found", "Adapter not found"
+
+
+class LoraBaseMismatch(RequestError):
+    """The adapter was made for another base model."""
+
+    code, title = "lora_base_mismatch", "The adapter does not fit the base model"
+
+
+class LoraInvalidFile(RequestError):
+    """The file is not a readable safetensors adapter."""
+
+    code, title = "lora_invalid_file", "Not a valid adapter file"
+
+
+class LoraSeveralFiles(RequestError):
+    """The source holds several weight files and the request names none."""
+
+    code, title = "lora_several_files", "Several weight files"
+
+
+class LoraPickle(RequestError):
+    """The weights are a pickle, which can run code when it is read."""
+
+    code, title = "lora_pickle", "Pickled weights are refused"
+
+
+class LoraTooLarge(RequestError):
+    """The adapter is larger than `lora_max_bytes`."""
+
+    code, title = "lora_too_large", "Adapter too large"
+
+
+class PathNotAllowed(RequestError):
+    """The server-side path lies outside `lora_roots`."""
+
+    code, title = "path_not_allowed", "Path not allowed"
+
+
+class UrlNotAllowed(RequestError):
+    """The URL's scheme, host, bucket or address is not allowed."""
+
+    code, title = "url_not_allowed", "URL not allowed"
+
+
+class HubGated(RequestError):
+    """The repository on the hub is gated, private or missing."""
+
+    code, title = "hub_gated", "Repository gated, private or missing"
+
+
+class JobNotFound(LoraJobsError):
+    """No job has this id."""
+
+    code, title, status = "job_not_found", "No such job", 404
+
+
+class OutputNotFound(LoraJobsError):
+    """The job has no output of this number."""
+
+    code, title, status = "output_not_found", "No such output", 404
+
+
+class JobNotFinished(LoraJobsError):
+    """The job still waits or runs; cancel it first."""
+
+    code, title, status = "job_not_finished", "The job has not ended", 409
+
+
+class MalformedBody(LoraJobsError):
+    """The body is not a JSON object sent as application/json."""
+
+    code, title, status = "malformed_body", "The body is not JSON", 400
+
+
+class StoreUnavailable(LoraJobsError):
+    """Redis does not answer; nothing is known to be accepted."""
+
+    code, title, status, retryable = "store_unavailable", "The job store is unavailable", 503, True
+
+
+class ConfigError(LoraJobsError):
+    """A setting or `lorajobs.toml` is wrong; the message names the key."""
+
+    code, title = "config", "The configuration is wrong"
+
+
+class AttemptError(LoraJobsError):
+    """An attempt failed on a worker; the job is repeated if `retryable` and attempts are left."""
+
+
+class LoraFetchFailed(AttemptError):
+    """The adapter could not be brought to the worker's disk."""
+
+    code, title, retryable = "lora_fetch_failed", "The adapter could not be fetched", True
+
+
+class LoraNotApplied(AttemptError):
+    """The adapter did not reach the base model, so no picture may claim it."""
+
+    code, title = "lora_not_applied", "The adapter had no effect"
+
+
+class BadPicture(AttemptError):
+    """The pipeline made a picture that is constant or not a number."""
+
+    code, title = "bad_picture", "The picture is constant or not finite"
+
+
+class OutOfMemory(AttemptError):
+    """The device or host ran out of memory."""
+
+    code, title, retryable = "oom", "Out of memory", True
+
+
+class UploadFailed(AttemptError):
+    """The object store did not take the picture."""
+
+    code, title, retryable = "upload_failed", "Upload failed", True
+
+
+class BaseLoadFailed(AttemptError):
+    """The base model could not be loaded."""
+
+    code, title = "base_load_failed", "The base model could not be loaded"
+
+
+class WorkerLost(AttemptError):
+    """The worker died on every attempt."""
+
+    code, title = "worker_lost", "The worker was lost"
+
+
+class TimeLimit(AttemptError):
+    """The job ran longer than `max_runtime_s`."""
+
+    code, title = "time_limit", "The job ran too long"
+
+
+class EngineFailed(AttemptError):
+    """The pipeline raised; the detail carries its message."""
+
+    code, title = "internal", "Generation failed"
+
+
+class JobCanceled(Exception):
+    """Raised at a denoise step once the job was asked to stop."""
+
+
+class LeaseLost(Exception):
+    """Raised when the job belongs to a newer attempt: stop and write nothing."""

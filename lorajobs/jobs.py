@@ -1,0 +1,208 @@
+"""A job, its states and the table of allowed transitions; the vocabulary of every other file."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict
+
+
+class JobStatus(StrEnum):
+    """Where a job stands; terminal states are final."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELED = "canceled"
+    EXPIRED = "expired"
+
+    @property
+    def is_terminal(self) -> bool:
+        """True once nothing can change the job any more."""
+        return not TRANSITIONS[self]
+
+
+#: The only state changes there are; `docs/job-states.md` draws them and a test walks them.
+TRANSITIONS: Mapping[JobStatus, frozenset[JobStatus]] = MappingProxyType(
+    {
+        JobStatus.QUEUED: frozenset(
+            {JobStatus.RUNNING, JobStatus.FAILED, JobStatus.CANCELED, JobStatus.EXPIRED}
+        ),
+        JobStatus.RUNNING: frozenset(
+            {JobStatus.QUEUED, JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELED}
+        ),
+        JobStatus.SUCCEEDED: frozenset(),
+        JobStatus.FAILED: frozenset(),
+        JobStatus.CANCELED: frozenset(),
+        JobStatus.EXPIRED: frozenset(),
+    }
+)
+
+
+class Stage(StrEnum):
+    """What a running job is doing."""
+
+    LOADING_BASE = "loading_base"
+    LOADING_ADAPTER = "loading_adapter"
+    DENOISING = "denoising"
+    DECODING = "decoding"
+    UPLOADING = "uploading"
+
+
+class Frozen(BaseModel):
+    """Base of the values that travel as JSON: immutable, no unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Adapter(Frozen):
+    """A LoRA pinned to bytes: whatever happens to its source, a job keeps this version."""
+
+    #: registered id, or the reference as the client gave it
+    id: str
+    #: where a worker fetches it: `hf:owner/name@commit/file`, `s3://bucket/key?versionId=v`
+    #: or `blob:<sha256>` (a snapshot in the object store)
+    location: str
+    #: commit, version id or `sha256:…`
+    revision: str
+    #: of the weight file; names it in every cache
+    sha256: str
+    bytes: int
+    weight_name: str
+    #: `adapter_config.json` of a PEFT folder, else None
+    peft_config: dict[str, object] | None = None
+    #: the base that its source names, as written there
+    base: str | None = None
+    #: True if the operator registered it, so that HF_TOKEN may serve it
+    trusted: bool = False
+
+
+class AdapterUse(Frozen):
+    """One adapter at one scale in one job."""
+
+    adapter: Adapter
+    scale: float
+
+
+class OutputFormat(Frozen):
+    """How pictures are encoded."""
+
+    format: Literal["png", "jpeg", "webp"] = "png"
+    quality: int = 90
+
+
+class Webhook(Frozen):
+    """Where the job's end is announced."""
+
+    url: str
+
+
+class JobSpec(Frozen):
+    """A request with every default filled in and every adapter pinned: all a worker needs."""
+
+    model: str
+    prompt: str
+    negative_prompt: str
+    width: int
+    height: int
+    num_inference_steps: int
+    guidance_scale: float
+    seed: int
+    num_images: int
+    scheduler: str | None
+    loras: tuple[AdapterUse, ...]
+    output: OutputFormat
+    webhook: Webhook | None
+    metadata: dict[str, str]
+
+
+class AppliedLora(Frozen):
+    """An adapter that the engine verified to be active, never one merely asked for."""
+
+    id: str
+    revision: str
+    sha256: str
+    scale: float
+
+
+class Output(Frozen):
+    """One stored picture."""
+
+    index: int
+    key: str
+    content_type: str
+    width: int
+    height: int
+    bytes: int
+    sha256: str
+    seed: int
+
+
+class JobWarning(Frozen):
+    """Something accepted that the client should know."""
+
+    code: str
+    detail: str
+
+
+class JobError(Frozen):
+    """Why a job failed."""
+
+    code: str
+    title: str
+    detail: str
+    retryable: bool
+
+
+class Metrics(Frozen):
+    """Seconds spent in each stage of the last attempt; None where it was not reached."""
+
+    queue_s: float | None = None
+    fetch_s: float | None = None
+    swap_s: float | None = None
+    generate_s: float | None = None
+    upload_s: float | None = None
+    #: True if the attempt had to change the applied adapters
+    swapped: bool | None = None
+
+
+class Job(Frozen):
+    """The record of a job as the store holds it; times are Unix milliseconds of the store."""
+
+    id: str
+    status: JobStatus
+    spec: JobSpec
+    created_ms: int
+    warnings: tuple[JobWarning, ...] = ()
+    stage: Stage | None = None
+    step: int = 0
+    steps: int = 0
+    attempt: int = 0
+    worker: str | None = None
+    cancel_requested: bool = False
+    started_ms: int | None = None
+    completed_ms: int | None = None
+    applied_loras: tuple[AppliedLora, ...] = ()
+    outputs: tuple[Output, ...] = ()
+    error: JobError | None = None
+    metrics: Metrics = Metrics()
+
+
+class Lease(NamedTuple):
+    """The right of one attempt to run a job; every write of that attempt carries it."""
+
+    job_id: str
+    attempt: int
+
+
+class Outcome(Frozen):
+    """How an attempt ended, as the worker reports it."""
+
+    status: Literal[JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELED]
+    applied_loras: tuple[AppliedLora, ...] = ()
+    outputs: tuple[Output, ...] = ()
+    warnings: tuple[JobWarning, ...] = ()
+    error: JobError | None = None
+    metrics: Metrics = Metrics()

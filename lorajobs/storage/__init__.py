@@ -1,0 +1,1 @@
+"""Where pictures and adapter snapshots are stored."""

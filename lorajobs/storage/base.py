@@ -1,0 +1,37 @@
+"""The object store as the rest sees it; S3 and the local folder pass one contract suite."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+
+class SignedUrl(NamedTuple):
+    """A URL that anybody may read until it expires."""
+
+    url: str
+    expires_at: datetime
+
+
+class ObjectStore(Protocol):
+    """Objects by key; keys are `/`-separated and already safe."""
+
+    def put(self, key: str, data: bytes | Path, content_type: str) -> None:
+        """Stores bytes or a file, replacing what was there.
+
+        Raises: UploadFailed.
+        """
+
+    def fetch(self, key: str, target: Path, max_bytes: int) -> None:
+        """Copies an object into the file `target`.
+
+        Raises: FileNotFoundError, LoraTooLarge, OSError.
+        """
+
+    def exists(self, key: str) -> bool:
+        """True if the object is there."""
+
+    def url(self, key: str) -> SignedUrl:
+        """Signs a fresh URL that lives `url_ttl_s` seconds."""
+
+    def delete(self, prefix: str) -> None:
+        """Erases every object whose key begins with `prefix`."""
