@@ -77,10 +77,15 @@ class ModelEntry(Frozen):
         return "base." + re.sub(r"[^a-z0-9]+", "-", self.id.lower()).strip("-")
 
     @property
+    def own_names(self) -> frozenset[str]:
+        """The names of this very base, lower case."""
+        own = (self.id, *self.aliases, *((self.repo,) if self.repo else ()))
+        return frozenset(name.lower() for name in own)
+
+    @property
     def names(self) -> frozenset[str]:
         """Every name under which an adapter may declare this base, lower case."""
-        own = (self.id, *self.aliases, *self.accepts, *((self.repo,) if self.repo else ()))
-        return frozenset(name.lower() for name in own)
+        return self.own_names | {name.lower() for name in self.accepts}
 
 
 class LoraEntry(Frozen):
@@ -89,8 +94,8 @@ class LoraEntry(Frozen):
     id: str
     #: a reference: `hf:owner/name[@revision]`, `s3://…`, `https://…` or a path
     source: str
-    #: id of the base that it belongs to
-    base: str
+    #: id of the base that it belongs to; only a registration over HTTP may leave it to the card
+    base: str | None = None
     weight_name: str | None = None
     scale: float = 1.0
     trigger_words: tuple[str, ...] = ()
@@ -121,6 +126,8 @@ class Catalog(Frozen):
         if doubled:
             raise ValueError(f"the name {sorted(doubled)[0]!r} stands for two models or adapters")
         for lora in self.loras.values():
+            if lora.base is None:
+                raise ValueError(f"loras.{lora.id}.base: give the model that it belongs to")
             if lora.base not in self.models:
                 raise ValueError(f"loras.{lora.id}.base: no model {lora.base!r} is configured")
         return self
@@ -132,6 +139,16 @@ class Catalog(Frozen):
     def model(self, name: str) -> ModelEntry | None:
         """The base with this id or alias."""
         return self._by_name.get(name)
+
+    def require(self, name: str) -> ModelEntry:
+        """The base with this id or alias.
+
+        Raises: ConfigError listing the configured ones.
+        """
+        entry = self.model(name)
+        if entry is None:
+            raise ConfigError(f"no model {name!r} is configured; there is {sorted(self.models)}")
+        return entry
 
     @classmethod
     def load(cls, path: Path | None) -> "Catalog":

@@ -14,10 +14,12 @@ LoraJobsError
 │   ├── UrlNotAllowed             url_not_allowed
 │   └── HubGated                  hub_gated
 ├── JobNotFound                   404 job_not_found
+├── LoraNotRegistered             404 lora_not_registered
 ├── OutputNotFound                404 output_not_found
 ├── JobNotFinished                409 job_not_finished
 ├── MalformedBody                 400 malformed_body
 ├── StoreUnavailable              503 store_unavailable, retryable
+├── StorageUnavailable            503 storage_unavailable, retryable
 ├── ConfigError                   config (a setting or lorajobs.toml is wrong)
 └── AttemptError                  ends or repeats an attempt on a worker
     ├── LoraFetchFailed           lora_fetch_failed, retryable
@@ -34,6 +36,8 @@ JobCanceled, LeaseLost            control flow of an attempt, never shown
 
 from typing import ClassVar, NamedTuple
 
+from lorajobs.jobs import JobError
+
 
 class FieldError(NamedTuple):
     """One wrong field: a JSON pointer into the body and what is allowed there."""
@@ -43,7 +47,10 @@ class FieldError(NamedTuple):
 
 
 class LoraJobsError(Exception):
-    """Base of all errors; its class says code, HTTP status and whether trying again can help."""
+    """Base of all errors; its class says code, HTTP status and whether trying again can help.
+
+    Without a detail, the first wrong field's is the error's.
+    """
 
     code: ClassVar[str] = "internal"
     title: ClassVar[str] = "Internal error"
@@ -51,9 +58,18 @@ class LoraJobsError(Exception):
     retryable: ClassVar[bool] = False
 
     def __init__(self, detail: str = "", *errors: FieldError) -> None:
+        if errors and not detail:
+            more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+            detail = f"{errors[0].pointer}: {errors[0].detail}{more}"
         super().__init__(detail or self.title)
         self.detail = detail or self.title
         self.errors = errors
+
+    def as_job_error(self) -> JobError:
+        """What a failed job shows of this error."""
+        return JobError(
+            code=self.code, title=self.title, detail=self.detail, retryable=self.retryable
+        )
 
 
 class RequestError(LoraJobsError):
@@ -134,6 +150,12 @@ class JobNotFound(LoraJobsError):
     code, title, status = "job_not_found", "No such job", 404
 
 
+class LoraNotRegistered(LoraJobsError):
+    """No adapter is registered under the id in the URL."""
+
+    code, title, status = "lora_not_registered", "No such adapter", 404
+
+
 class OutputNotFound(LoraJobsError):
     """The job has no output of this number."""
 
@@ -156,6 +178,12 @@ class StoreUnavailable(LoraJobsError):
     """Redis does not answer; nothing is known to be accepted."""
 
     code, title, status, retryable = "store_unavailable", "The job store is unavailable", 503, True
+
+
+class StorageUnavailable(LoraJobsError):
+    """The object store does not answer."""
+
+    code, title, status, retryable = "storage_unavailable", "The storage is unavailable", 503, True
 
 
 class ConfigError(LoraJobsError):

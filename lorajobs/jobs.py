@@ -189,6 +189,11 @@ class Job(Frozen):
     error: JobError | None = None
     metrics: Metrics = Metrics()
 
+    @property
+    def folder(self) -> str:
+        """The prefix of every object that any attempt of this job stores."""
+        return f"jobs/{self.id}/"
+
 
 class Lease(NamedTuple):
     """The right of one attempt to run a job; every write of that attempt carries it."""
@@ -203,6 +208,7 @@ class Outcome(Frozen):
     status: Literal[JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELED]
     applied_loras: tuple[AppliedLora, ...] = ()
     outputs: tuple[Output, ...] = ()
+    #: all of the job's warnings, those of the submit included
     warnings: tuple[JobWarning, ...] = ()
     error: JobError | None = None
     metrics: Metrics = Metrics()

@@ -1,21 +1,43 @@
 """The settings: read once from the environment into a frozen value."""
 
+import difflib
+import json
+import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from lorajobs.errors import ConfigError
 
+PREFIX = "LORAJOBS_"
+
+
+class SettingRow(NamedTuple):
+    """One setting as a table shows it; all three are text."""
+
+    variable: str
+    default: str
+    description: str
+
 
 class Settings(BaseSettings):
-    """Every setting; each is the variable `LORAJOBS_<NAME>`, a list is JSON."""
+    """Every setting; each is the variable `LORAJOBS_<NAME>`, a list is JSON, an empty one unset."""
 
-    model_config = SettingsConfigDict(env_prefix="LORAJOBS_", frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        frozen=True,
+        extra="forbid",
+        env_ignore_empty=True,
+        populate_by_name=True,
+    )
 
     config: Path | None = Field(None, description="`lorajobs.toml`; the bundled demo if unset")
-    data_dir: Path = Field(Path("~/.lorajobs"), description="caches, embedded Valkey, local pictures")
+    data_dir: Path = Field(
+        Path("~/.lorajobs"), description="caches, embedded Valkey, local pictures"
+    )
     log_level: str = Field("INFO", description="level of every process's log")
 
     redis_url: str = Field("redis://127.0.0.1:6379/0", description="Redis or Valkey with all state")
@@ -26,6 +48,9 @@ class Settings(BaseSettings):
     api_workers: int = Field(2, description="gunicorn processes")
     api_threads: int = Field(4, description="threads per gunicorn process")
     public_url: str | None = Field(None, description="the API's URL as clients see it")
+    api_url: str = Field(
+        "http://127.0.0.1:8000", description="the API that submit, status and cancel talk to"
+    )
     max_body_bytes: int = Field(65_536, description="largest request body")
 
     s3_bucket: str | None = Field(None, description="bucket for pictures; a local folder if unset")
@@ -34,10 +59,12 @@ class Settings(BaseSettings):
     s3_public_endpoint: str | None = Field(None, description="S3 endpoint in the URLs clients see")
     s3_region: str = Field("us-east-1", description="S3 region")
     s3_path_style: bool = Field(True, description="bucket in the path, not in the host name")
-    s3_retries: int = Field(5, description="tries of each S3 call")
+    s3_retries: int = Field(5, ge=1, description="tries of each S3 call")
     s3_access_key: str | None = Field(None, description="S3 key; boto3's own chain if unset")
     s3_secret_key: SecretStr | None = Field(None, description="S3 secret")
-    url_ttl_s: int = Field(3600, description="life of a signed picture URL, seconds")
+    url_ttl_s: int = Field(
+        3600, ge=1, le=604_800, description="life of a signed picture URL, seconds; at most a week"
+    )
     picture_metadata: bool = Field(True, description="write prompt, seed, adapters into pictures")
 
     lora_roots: tuple[Path, ...] = Field((), description="folders that a `path` may point into")
@@ -60,6 +87,16 @@ class Settings(BaseSettings):
     sweep_s: float = Field(0.5, description="seconds between the courier's rounds")
     cancel_grace_s: float = Field(10.0, description="seconds before Flower's terminate kills")
 
+    stop_grace_s: float = Field(
+        120.0, description="seconds a running job has to end when `lorajobs up` is stopped"
+    )
+
+    flower_host: str = Field("127.0.0.1", description="address Flower listens on")
+    flower_port: int = Field(5555, description="port Flower listens on")
+    flower_auth: SecretStr | None = Field(
+        None, description="`user:password` for Flower; needed beyond this machine and by its API"
+    )
+
     webhook_secret: SecretStr | None = Field(
         None, description="`whsec_…` that signs webhooks; made and kept in Redis if unset"
     )
@@ -77,9 +114,74 @@ class Settings(BaseSettings):
 
         Raises: ConfigError naming the variable.
         """
+        known = {row.variable for row in cls.table()}
+        for name in os.environ:
+            if name.startswith(PREFIX) and name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                hint = f"; did you mean {near[0]}?" if near else ""
+                raise ConfigError(f"{name}: there is no such setting{hint}")
         try:
             return cls()
+        except SettingsError as error:
+            # Its text is `error parsing value for field "<name>" from source …`.
+            name = cls._variable(str(error).split('"')[1])
+            raise ConfigError(f'{name}: a list is written as JSON, such as ["a", "b"]') from error
         except ValidationError as error:
             first = error.errors()[0]
-            name = "LORAJOBS_" + "_".join(str(part) for part in first["loc"]).upper()
+            name = cls._variable(str(next(iter(first["loc"]), "")))
             raise ConfigError(f"{name}: {first['msg']}") from error
+
+    @property
+    def base_url(self) -> str:
+        """The API's URL as clients see it, without a slash at its end."""
+        host = f"[{self.api_host}]" if ":" in self.api_host else self.api_host
+        return (self.public_url or f"http://{host}:{self.api_port}").rstrip("/")
+
+    def environ(self) -> dict[str, str]:
+        """The environment in which a child process reads these very settings."""
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(PREFIX)}
+        values = ((name, getattr(self, name)) for name in type(self).model_fields)
+        return inherited | {
+            # The child may start in another folder.
+            self._variable(name): _text(value.absolute() if isinstance(value, Path) else value)
+            for name, value in values
+            if value is not None
+        }
+
+    def shown(self) -> dict[str, str]:
+        """Every variable's value for people to read, secrets as asterisks."""
+        values = ((name, getattr(self, name)) for name in type(self).model_fields)
+        return {
+            self._variable(name): str(value) if isinstance(value, SecretStr) else _text(value)
+            for name, value in values
+        }
+
+    @classmethod
+    def table(cls) -> Sequence[SettingRow]:
+        """Every setting with its default, in the order of this file."""
+        return [
+            SettingRow(
+                cls._variable(name),
+                _text(field.default),
+                field.description or "",
+            )
+            for name, field in cls.model_fields.items()
+        ]
+
+    @classmethod
+    def _variable(cls, name: str) -> str:
+        field = cls.model_fields.get(name)
+        if field is None:  # pydantic names a field by its alias where it has one
+            return name
+        return str(field.validation_alias or PREFIX + name.upper())
+
+
+def _text(value: object) -> str:
+    """A value as its variable holds it."""
+    if value is None:
+        return ""
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    if isinstance(value, tuple):
+        return json.dumps([item if isinstance(item, float | int) else str(item) for item in value])
+    return str(value).lower() if isinstance(value, bool) else str(value)

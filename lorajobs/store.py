@@ -1,10 +1,10 @@
-"""What the rest asks of the job store; every verb is atomic and safe to repeat after a lost reply."""
+"""What the rest asks of the job store; every verb is atomic and safe after a lost reply."""
 
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import NamedTuple, Protocol
 
-from lorajobs.jobs import Job, JobStatus, Lease, Outcome, Stage
+from lorajobs.jobs import AppliedLora, Job, JobError, JobStatus, Lease, Outcome, Stage
 
 
 class JobFilter(NamedTuple):
@@ -13,6 +13,14 @@ class JobFilter(NamedTuple):
     status: JobStatus | None = None
     model: str | None = None
     lora: str | None = None
+
+    def matches(self, job: Job) -> bool:
+        """True if the job belongs into the listing."""
+        return (
+            (self.status is None or job.status == self.status)
+            and (self.model is None or job.spec.model == self.model)
+            and (self.lora is None or any(use.adapter.id == self.lora for use in job.spec.loras))
+        )
 
 
 class JobPage(NamedTuple):
@@ -38,6 +46,14 @@ class Snapshot(NamedTuple):
     now_ms: int
 
 
+class Progress(NamedTuple):
+    """How far an attempt is: its stage and denoise steps done of all."""
+
+    stage: Stage
+    step: int
+    steps: int
+
+
 class Signal(Enum):
     """The store's answer to a renewal."""
 
@@ -57,11 +73,10 @@ class Delivery(NamedTuple):
 
 
 class Rescued(NamedTuple):
-    """What one round of the courier moved: jobs put back, jobs ended, delayed jobs made due."""
+    """What one round of the courier moved: jobs that wait again, by model, and jobs ended."""
 
-    requeued: int
-    failed: int
-    due: int
+    waiting_again: Mapping[str, int]
+    ended: int
 
 
 class WorkerState(NamedTuple):
@@ -71,8 +86,8 @@ class WorkerState(NamedTuple):
     model: str
     #: `loading` until its base is warm, then `warm`
     state: str
-    #: applied now, as (adapter id, scale)
-    loaded: Sequence[tuple[str, float]]
+    #: applied now
+    loaded: Sequence[AppliedLora]
     job_id: str | None
 
 
@@ -86,7 +101,10 @@ class JobStore(Protocol):
         """Raises: JobNotFound."""
 
     def page(self, where: JobFilter, limit: int, cursor: str | None) -> JobPage:
-        """Lists jobs, newest first."""
+        """Lists jobs, newest first.
+
+        Raises: ValueError for a cursor that no page gave.
+        """
 
     def cancel(self, job_id: str) -> Job:
         """Ends a waiting job, asks a running one to stop, leaves an ended one.
@@ -107,36 +125,52 @@ class JobStore(Protocol):
 class LeaseStore(Protocol):
     """The worker's side; writes of an attempt that lost its lease change nothing."""
 
+    def get(self, job_id: str) -> Job:
+        """Raises: JobNotFound."""
+
     def snapshot(self, model: str) -> Snapshot:
         """Shows the policy the queue of one base."""
 
-    def claim(self, model: str, job_id: str, worker: str, ticket: str) -> Lease | None:
-        """Takes a waiting job for one worker; None if it is gone. The same ticket gets the same answer."""
+    def claim(self, model: str, job_id: str | None, worker: str, ticket: str) -> Lease | None:
+        """Takes a waiting job for one worker; None if it is gone.
 
-    def claimed(self, worker: str, ticket: str) -> Lease | None:
-        """The lease that this ticket already got, if its attempt still runs."""
+        A ticket whose attempt still runs gets that attempt again, whatever the job id, so that a
+        lost reply leaks no job; `job_id=None` asks for just that.
+        """
 
-    def renew(self, lease: Lease, progress: tuple[Stage, int, int] | None = None) -> Signal:
-        """Extends the lease and records (stage, step, steps)."""
+    def renew(self, lease: Lease, progress: Progress | None = None) -> Signal:
+        """Extends the lease and records how far the attempt is."""
 
     def finish(self, lease: Lease, outcome: Outcome) -> bool:
         """Ends the job and writes its webhook; False if the lease was lost."""
 
-    def requeue(self, lease: Lease, reason: str, *, delay_s: float = 0, refund: bool = False) -> bool:
-        """Puts the job back, or fails it with `worker_lost` once attempts are used up.
+    def requeue(
+        self,
+        lease: Lease,
+        error: JobError,
+        *,
+        delay_s: float = 0,
+        refund: bool = False,
+        ticket: Mapping[str, str] | None = None,
+    ) -> JobStatus | None:
+        """Puts the job back; ends it with `error` after its last attempt, or as canceled if asked.
 
-        `refund` gives the attempt back, for a shutdown.
+        `refund` gives the attempt back, for a shutdown; `ticket` is pushed with it unless delayed.
+        Returns the new status, None if the lease was lost.
         """
 
 
 class Housekeeping(Protocol):
     """The courier's side."""
 
+    def get(self, job_id: str) -> Job:
+        """Raises: JobNotFound."""
+
     def rescue(self) -> Rescued:
         """Puts back every job whose lease ran out and every delayed job that is due."""
 
     def backlog(self) -> Mapping[str, int]:
-        """Waiting jobs per base."""
+        """Waiting jobs per base model."""
 
     def due_deliveries(self, limit: int, hold_s: float) -> Sequence[Delivery]:
         """Leases due webhooks for `hold_s` seconds."""
@@ -144,8 +178,12 @@ class Housekeeping(Protocol):
     def settle(self, delivery: Delivery, retry_in_s: float | None) -> None:
         """Closes a delivery, or plans its next try."""
 
+
+class Workers(Protocol):
+    """Who is alive and what it has loaded."""
+
     def put_worker(self, worker: WorkerState, ttl_s: float) -> None:
         """Publishes a worker until `ttl_s` has passed."""
 
     def workers(self) -> Sequence[WorkerState]:
-        """The live workers."""
+        """The live workers, by name."""

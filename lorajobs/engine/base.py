@@ -8,7 +8,8 @@ from PIL.Image import Image
 
 from lorajobs.jobs import AdapterUse, AppliedLora, JobSpec, JobWarning
 
-#: Called after each denoise step with the number of steps done; raises JobCanceled to stop.
+#: Called after each denoise step with the steps done of `num_inference_steps * num_images`, the
+#: last time before the last decode; what it raises, such as JobCanceled, ends the generation.
 OnStep = Callable[[int], None]
 
 
@@ -42,10 +43,17 @@ class Engine(Protocol):
         Raises: BaseLoadFailed.
         """
 
-    def apply(self, adapters: Sequence[LocalAdapter]) -> Sequence[AppliedLora]:
-        """Makes exactly these adapters active, and verifies it; nothing is done if they already are.
+    def preload(self, adapters: Sequence[LocalAdapter]) -> None:
+        """Loads adapters so that `apply` finds them ready; none becomes active, scales are unused.
 
-        Raises: LoraNotApplied, OutOfMemory; the bare base is active then.
+        Raises: LoraNotApplied, OutOfMemory, EngineFailed; the bare base is active then.
+        """
+
+    def apply(self, adapters: Sequence[LocalAdapter]) -> Sequence[AppliedLora]:
+        """Makes exactly these adapters active, and verifies it; does nothing if they are.
+
+        Their order has no meaning. Raises: LoraNotApplied, OutOfMemory, EngineFailed; the bare
+        base is active then.
         """
 
     def applied(self) -> Sequence[AppliedLora]:

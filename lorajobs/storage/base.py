@@ -28,10 +28,19 @@ class ObjectStore(Protocol):
         """
 
     def exists(self, key: str) -> bool:
-        """True if the object is there."""
+        """True if the object is there.
+
+        Raises: OSError.
+        """
 
     def url(self, key: str) -> SignedUrl:
-        """Signs a fresh URL that lives `url_ttl_s` seconds."""
+        """Signs a fresh URL that lives `url_ttl_s` seconds; the object need not be there.
+
+        Raises: OSError.
+        """
 
     def delete(self, prefix: str) -> None:
-        """Erases every object whose key begins with `prefix`."""
+        """Erases every object whose key begins with `prefix`, if there is any.
+
+        Raises: ValueError for an empty prefix, OSError.
+        """

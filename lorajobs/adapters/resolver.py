@@ -1,0 +1,200 @@
+"""From a reference to an adapter pinned to bytes, and from that to a file on this machine."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from lorajobs.adapters.bucket import BucketSource
+from lorajobs.adapters.cache import DiskCache
+from lorajobs.adapters.card import Card
+from lorajobs.adapters.folder import (
+    MAX_CONFIG_BYTES,
+    Choice,
+    Folder,
+    Source,
+    Trust,
+    choose,
+    peft_config,
+)
+from lorajobs.adapters.hub import HubSource
+from lorajobs.adapters.location import Blob, HubFile, Location, S3Version, parse_location
+from lorajobs.adapters.path import PathSource
+from lorajobs.adapters.reference import Reference
+from lorajobs.adapters.url import UrlSource
+from lorajobs.errors import (
+    LoraFetchFailed,
+    LoraInvalidFile,
+    LoraNotFound,
+    LoraTooLarge,
+    StorageUnavailable,
+    UploadFailed,
+)
+from lorajobs.jobs import Adapter
+from lorajobs.settings import Settings
+from lorajobs.storage.base import ObjectStore
+
+CONTENT_TYPE = "application/octet-stream"
+
+#: Says which base an adapter is for, given its card and its reference; raises if none fits.
+BaseRule = Callable[[Card | None, str], str | None]
+
+
+class Resolved(NamedTuple):
+    """A pinned adapter, what its card says, and the state of its file on the server if any."""
+
+    adapter: Adapter
+    card: Card | None
+    state: str | None
+
+
+class Resolver:
+    """The sources, the disk cache and the snapshots in the object store."""
+
+    def __init__(self, settings: Settings, objects: ObjectStore) -> None:
+        self._max_bytes = settings.lora_max_bytes
+        self._objects = objects
+        self._cache = DiskCache(
+            settings.data_dir.expanduser() / "adapters", settings.lora_max_bytes
+        )
+        self._hub = HubSource(settings)
+        self._buckets = BucketSource(settings)
+        self._sources: dict[str, Source] = {
+            "hf": self._hub,
+            "s3": self._buckets,
+            "https": UrlSource(settings),
+            "path": PathSource(settings),
+        }
+
+    def resolve(
+        self,
+        lora_id: str,
+        reference: Reference,
+        weight_name: str | None,
+        trust: Trust,
+        base_rule: BaseRule,
+    ) -> Resolved:
+        """Looks at the source now and pins what it finds.
+
+        Raises: RequestError, LoraFetchFailed, UploadFailed.
+        """
+        with reported(str(reference)):
+            folder = self._sources[reference.scheme].open(reference, trust)
+            base = base_rule(folder.card, folder.where)
+            choice = choose(folder.names, weight_name, folder.where)
+            # Taken before the bytes: a file that changes in between looks changed ever after.
+            state = _state(folder, choice)
+            config = self._config(folder, choice)
+            location, revision, sha256, size = self._pinned(folder, choice.weights)
+        adapter = Adapter(
+            id=lora_id,
+            location=str(location),
+            revision=revision,
+            sha256=sha256,
+            bytes=size,
+            weight_name=choice.weights,
+            peft_config=config,
+            base=base or _base_of(config),
+            trusted=trust is not Trust.CALLER,
+        )
+        return Resolved(adapter, folder.card, state)
+
+    def state(self, reference: Reference, weight_name: str | None, trust: Trust) -> str | None:
+        """What `Resolved.state` would be now, without reading the weights.
+
+        Raises: RequestError, LoraFetchFailed.
+        """
+        with reported(str(reference)):
+            folder = self._sources[reference.scheme].open(reference, trust)
+            return _state(folder, choose(folder.names, weight_name, folder.where))
+
+    def ensure(self, adapter: Adapter) -> Path:
+        """The adapter's file on this machine, whatever has become of its source's newest version.
+
+        Raises: LoraFetchFailed, LoraInvalidFile, LoraPickle, LoraNotFound, HubGated.
+        """
+        try:
+            location = parse_location(adapter.location)
+        except ValueError as error:
+            raise LoraNotFound(f"{adapter.id}: {error}") from error
+
+        def fetch(target: Path) -> None:
+            self._fetch(adapter, location, target)
+
+        with reported(adapter.id):
+            return self._cache.ensure(adapter.sha256, adapter.bytes, fetch, adapter.id)
+
+    def _fetch(self, adapter: Adapter, location: Location, target: Path) -> None:
+        match location:
+            case HubFile():
+                self._hub.fetch(location, adapter.trusted, target)
+            case S3Version():
+                self._buckets.fetch(location, target, self._max_bytes)
+            case Blob():
+                try:
+                    self._objects.fetch(location.key, target, self._max_bytes)
+                except FileNotFoundError as error:
+                    raise LoraNotFound(
+                        f"{adapter.id}: its snapshot {location} is not in the object store; "
+                        "register it again, and see that API and workers share one store"
+                    ) from error
+
+    def _pinned(self, folder: Folder, name: str) -> tuple[Location, str, str, int]:
+        """The source's own version or a snapshot, as location, revision, sha256 and size."""
+        pin = folder.pin(name)
+        if pin:
+            return pin
+
+        def fetch(target: Path) -> None:
+            folder.copy(name, target, self._max_bytes)
+
+        cached = self._cache.add(fetch, _named(folder, name))
+        blob = Blob(cached.sha256)
+        self._snapshot(blob, cached.path)
+        return blob, f"sha256:{cached.sha256}", cached.sha256, cached.bytes
+
+    def _snapshot(self, blob: Blob, path: Path) -> None:
+        try:
+            if not self._objects.exists(blob.key):
+                self._objects.put(blob.key, path, CONTENT_TYPE)
+        except (OSError, UploadFailed) as error:
+            raise StorageUnavailable(f"the snapshot of an adapter: {error}") from error
+
+    def _config(self, folder: Folder, choice: Choice) -> dict[str, object] | None:
+        if choice.config is None:
+            return None
+        name = choice.config
+
+        def fetch(target: Path) -> None:
+            folder.copy(name, target, MAX_CONFIG_BYTES)
+
+        try:
+            raw = self._cache.read(fetch, _named(folder, name))
+        except LoraTooLarge as error:
+            raise LoraInvalidFile(error.detail) from error
+        return peft_config(raw, folder.where)
+
+
+def _named(folder: Folder, name: str) -> str:
+    """A file of a folder, for messages; a single file is its own folder."""
+    where = folder.where
+    return where if where.endswith(name) else f"{where.rstrip('/')}/{name}"
+
+
+def _state(folder: Folder, choice: Choice) -> str | None:
+    files = filter(None, (choice.weights, choice.config))
+    return " ".join(state for file in files if (state := folder.state(file))) or None
+
+
+def _base_of(config: dict[str, object] | None) -> str | None:
+    named = (config or {}).get("base_model_name_or_path")
+    return named if isinstance(named, str) and named else None
+
+
+@contextmanager
+def reported(what: str) -> Iterator[None]:
+    """Turns whatever the disk or the object store raises into LoraFetchFailed."""
+    try:
+        yield
+    except OSError as error:
+        raise LoraFetchFailed(f"{what}: {error.strerror or error}") from error

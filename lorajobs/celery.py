@@ -1,0 +1,68 @@
+"""The Celery app, found by `celery -A lorajobs`: queues, reliability settings, tasks."""
+
+from celery import Celery
+from kombu import Queue
+
+from lorajobs.catalog import Catalog
+from lorajobs.settings import Settings
+
+COURIER_QUEUE = "courier"
+#: Seconds between the end that a step enforces and the kill.
+KILL_GRACE_S = 30.0
+
+
+def make_app(settings: Settings) -> Celery:
+    """Builds the app; opens no connection."""
+    app = Celery("lorajobs", broker=settings.broker_url or settings.redis_url)
+    catalog = Catalog.load(settings.config)
+    quorum = {"x-queue-type": "quorum"} if _is_amqp(app) else None
+    queues = [e.queue for e in catalog.models.values()]
+    app.conf.update(
+        task_queues=[Queue(q, durable=True, queue_arguments=quorum) for q in queues]
+        + [Queue(COURIER_QUEUE, durable=True)],
+        task_routes={"lorajobs.deliver": {"queue": COURIER_QUEUE}},
+        # The job record is the truth.
+        task_ignore_result=True,
+        result_backend=None,
+        task_acks_late=True,
+        task_reject_on_worker_lost=True,
+        task_acks_on_failure=True,
+        task_acks_on_timeout=True,
+        task_track_started=True,
+        task_time_limit=settings.max_runtime_s + KILL_GRACE_S,
+        worker_prefetch_multiplier=1,
+        worker_concurrency=1,
+        # The child loads its base when it starts; Celery's 4 s would kill it for ever.
+        worker_proc_alive_timeout=600,
+        worker_send_task_events=True,
+        # True would kill running jobs on Redis and strand them until the visibility timeout.
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_transport_options=_transport_options(app),
+        event_queue_prefix="lorajobs.events",
+    )
+    return app
+
+
+def _is_amqp(app: Celery) -> bool:
+    return str(app.conf.broker_url).startswith("amqp")
+
+
+def _transport_options(app: Celery) -> dict[str, object]:
+    if _is_amqp(app):
+        return {"confirm_publish": True}
+    return {
+        # Leases, not redelivery, bring jobs back; a small value would only make surplus tickets.
+        "visibility_timeout": 3600,
+        "unacked_restore_interval": 10,
+        "unacked_restore_throttle": 1,
+        "socket_keepalive": True,
+        "health_check_interval": 25,
+        "socket_timeout": 30,
+    }
+
+
+app = make_app(Settings.from_env())

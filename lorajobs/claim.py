@@ -1,0 +1,196 @@
+"""A ticket is exchanged for a job when it reaches an idle worker, in the worker's parent.
+
+Celery's hooks for this are `Task.Strategy`, which sees a message before anything else does, and
+`Task.Request`, which hears of the ends that a child cannot report itself. The Celery request is
+built under the claimed job's id, so Flower, `inspect`, revoke and time limits speak of jobs.
+What is used of Celery's internals is pinned by tests/contract/test_celery_internals.py.
+"""
+
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from billiard.exceptions import Terminated, WorkerLostError
+from celery import Task
+from celery.worker import state as celery_state
+from celery.worker.request import Request
+from celery.worker.strategy import default as default_strategy
+
+from lorajobs.catalog import ModelEntry
+from lorajobs.errors import LoraJobsError, StoreUnavailable, TimeLimit, WorkerLost
+from lorajobs.jobs import Job, JobStatus, Lease, Outcome
+from lorajobs.policy import choose
+from lorajobs.settings import Settings
+from lorajobs.store import LeaseStore, Workers
+from lorajobs.tickets import TicketQueue
+from lorajobs.worker_page import WorkerPage
+
+log = logging.getLogger(__name__)
+
+#: Seconds before a held ticket is looked at again.
+HOLD_S = 0.2
+#: How often a claim chooses anew when another worker took its job first.
+CHOICES = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parent:
+    """What the parent process of one worker works with."""
+
+    settings: Settings
+    name: str
+    entry: ModelEntry
+    store: LeaseStore
+    workers: Workers
+    queue: TicketQueue
+    page: WorkerPage
+
+    def claim(self, ticket: str) -> Job | None:
+        """Claims the best waiting job for this ticket; None if nothing waits.
+
+        Raises: StoreUnavailable.
+        """
+        for _ in range(CHOICES):
+            chosen = choose(self.store.snapshot(self.entry.id))
+            lease = self.store.claim(self.entry.id, chosen, self.name, ticket)
+            if lease is not None:
+                return self.store.get(lease.job_id)
+            if chosen is None:
+                return None
+        return None
+
+    def leases(self) -> Sequence[Lease]:
+        """The leases of the requests that this worker holds."""
+        # A copy in one step: the set changes while other threads look.
+        held = tuple(celery_state.reserved_requests)
+        return [request.lease for request in held if isinstance(request, JobRequest)]
+
+
+class _Exchanged:
+    """The ticket's message with the claimed job's id and arguments in place of its own."""
+
+    content_type, content_encoding = "application/json", "utf-8"
+
+    def __init__(self, message: Any, job: Job) -> None:  # noqa: ANN401
+        self._message = message
+        loras = [f"{use.adapter.id}:{use.scale:g}" for use in job.spec.loras]
+        args, kwargs = (job.id, job.attempt), {"model": job.spec.model, "loras": loras}
+        self.headers: Mapping[str, object] = {
+            **message.headers,
+            "id": job.id,
+            "root_id": job.id,
+            "retries": job.attempt - 1,
+            "argsrepr": repr(args),
+            "kwargsrepr": repr(kwargs),
+        }
+        self.payload = [list(args), kwargs, {}]
+        self.body = json.dumps(self.payload)
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
+        return getattr(self._message, name)
+
+
+class JobRequest(Request):
+    """A claimed job as Celery's parent process sees it."""
+
+    @property
+    def _parent(self) -> Parent:
+        parent: Parent = self.task.parent
+        return parent
+
+    @property
+    def lease(self) -> Lease:
+        """The attempt that this request runs."""
+        job_id, attempt = self._payload[0]
+        return Lease(job_id, attempt)
+
+    def on_failure(self, exc_info: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        """The child died: the job goes back at once."""
+        error = getattr(exc_info.exception, "exc", exc_info.exception)
+        if isinstance(error, WorkerLostError | SystemExit | KeyboardInterrupt | Terminated):
+            self._release("the worker's child died", refund=False)
+        return super().on_failure(exc_info, *args, **kwargs)
+
+    def on_timeout(self, soft: bool, timeout: float) -> None:
+        """The child did not stop at `max_runtime_s` and is killed."""
+        if not soft:
+            error = TimeLimit(f"killed after {timeout:g} seconds").as_job_error()
+            self._end(Outcome(status=JobStatus.FAILED, error=error))
+        super().on_timeout(soft, timeout)
+
+    def terminate(self, pool: Any, signal: Any = None) -> None:  # noqa: ANN401
+        """Flower's terminate: ask first, kill after `cancel_grace_s` if the child does not stop."""
+        lease = self.lease
+        self._parent.page.ask_cancel(lease)
+
+        def kill() -> None:
+            if self in celery_state.active_requests:
+                super(JobRequest, self).terminate(pool, signal)
+
+        self.task.timer.call_after(self._parent.settings.cancel_grace_s, kill)
+
+    def _announce_cancelled(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+        self._release("the worker is shutting down", refund=True)
+        super()._announce_cancelled(*args, **kwargs)
+
+    def _announce_revoked(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+        self._end(Outcome(status=JobStatus.CANCELED))
+        super()._announce_revoked(*args, **kwargs)
+
+    def _release(self, reason: str, *, refund: bool) -> None:
+        # Celery returns the ticket itself (reject), so none is pushed here.
+        error = WorkerLost(reason).as_job_error()
+        status = self._told(lambda: self._parent.store.requeue(self.lease, error, refund=refund))
+        if status is JobStatus.QUEUED:
+            self.send_event("task-retried", exception=reason)
+        log.warning("job %s attempt %d: %s, now %s", *self.lease, reason, status)
+
+    def _end(self, outcome: Outcome) -> None:
+        self._told(lambda: self._parent.store.finish(self.lease, outcome))
+
+    def _told(self, write: Callable[[], Any]) -> Any:  # noqa: ANN401
+        try:
+            return write()
+        except StoreUnavailable as error:
+            log.error("job %s: left to the rescue: %s", self.lease.job_id, error)
+            return None
+
+
+class TicketTask(Task):
+    """Base of the one task that tickets name."""
+
+    Request = "lorajobs.claim:JobRequest"
+    acks_late = True
+    reject_on_worker_lost = True
+    #: set by the worker before it starts to consume
+    parent: ClassVar[Parent]
+    timer: ClassVar[Any]
+
+    def Strategy(self, task: Any, app: Any, consumer: Any) -> Callable[..., None]:  # noqa: ANN401
+        """Builds the function that every message of this task goes through."""
+        handle = default_strategy(task, app, consumer)
+        parent = type(self).parent
+        TicketTask.timer = consumer.timer
+
+        def hold(*delivery: Any) -> None:  # noqa: ANN401
+            consumer.timer.call_after(HOLD_S, on_ticket, delivery)
+
+        def on_ticket(message: Any, body: Any, ack: Any, reject: Any, callbacks: Any) -> None:  # noqa: ANN401
+            # Not ready, or still busy after a reconnect: the job must stay free for others.
+            if not parent.page.is_ready(consumer.pool.info["processes"]) or parent.leases():
+                hold(message, body, ack, reject, callbacks)
+                return
+            try:
+                job = parent.claim(str(message.delivery_tag))
+            except LoraJobsError as error:
+                log.warning("ticket held: %s", error)
+                hold(message, body, ack, reject, callbacks)
+                return
+            if job is None:
+                ack(log, consumer.connection_errors)
+            else:
+                handle(_Exchanged(message, job), None, ack, reject, callbacks)
+
+        return on_ticket

@@ -1,0 +1,177 @@
+"""Commands that run processes: the whole group, or one of them in the foreground."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from lorajobs import programs
+from lorajobs.catalog import Catalog
+from lorajobs.child import Program
+from lorajobs.errors import ConfigError
+from lorajobs.ports import free_port, is_free
+from lorajobs.settings import Settings
+from lorajobs.supervisor import Supervisor
+from lorajobs.valkey import EmbeddedValkey
+
+COLORS = ("cyan", "green", "magenta", "blue", "yellow")
+
+
+@click.command()
+@click.option("--flower", is_flag=True, help="Run Flower too.")
+@click.option("--port", type=click.IntRange(1, 65535), help="Port of the API.  [default: 8000]")
+@click.option(
+    "--data-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Queue, pictures, caches and logs.  [default: ~/.lorajobs]",
+)
+@click.option(
+    "--model", "models", multiple=True, metavar="ID", help="A base to serve; repeat for several."
+)
+@click.pass_obj
+def up(
+    settings: Settings,
+    flower: bool,
+    port: int | None,
+    data_dir: Path | None,
+    models: tuple[str, ...],
+) -> int:
+    """Run everything on this machine until Ctrl-C.
+
+    That is the API, a worker for each base, the courier and an embedded Valkey. Without
+    configuration the bundled demo base is served. Jobs and pictures stay in the data folder, and
+    the next `up` goes on with waiting jobs.
+    """
+    programs.need_worker_packages()
+    served = _models(settings, models)
+    settings, server = _embedded(settings, port, data_dir)
+    first = [[programs.valkey(server, settings)]] if server else []
+    rest = [
+        programs.api(settings),
+        *(programs.worker(settings, model) for model in served),
+        programs.courier(settings),
+        *([programs.flower(settings)] if flower else []),
+    ]
+    return _supervise([*first, rest], settings)
+
+
+@click.command()
+@click.option("--model", metavar="ID", required=True, help="The base model to keep warm.")
+@click.pass_obj
+def worker(settings: Settings, model: str) -> int:
+    """Run one worker of one base model."""
+    programs.need_worker_packages()
+    # Celery takes a while to import, and `submit` does without.
+    from lorajobs.worker import run_worker
+
+    (served,) = _models(settings, (model,))
+    return run_worker(settings, served)
+
+
+@click.command()
+@click.pass_obj
+def courier(settings: Settings) -> int:
+    """Run the courier: webhooks and lost jobs."""
+    from lorajobs.courier import run_courier
+
+    return run_courier(settings)
+
+
+@click.command()
+@click.pass_obj
+def api(settings: Settings) -> None:
+    """Run the HTTP API under gunicorn."""
+    Catalog.load(settings.config)
+    _become(programs.api(settings))
+
+
+@click.command()
+@click.pass_obj
+def flower(settings: Settings) -> None:
+    """Run Flower, the monitor of the queues."""
+    _become(programs.flower(settings))
+
+
+def _become(program: Program) -> None:
+    os.execve(program.argv[0], list(program.argv), dict(program.env))
+
+
+def _models(settings: Settings, asked: Sequence[str]) -> list[str]:
+    """The ids of the bases to serve."""
+    catalog = Catalog.load(settings.config)
+    known = ", ".join(catalog.models)
+    if not asked:
+        if len(catalog.models) > 1:
+            raise ConfigError(f"several bases are configured, choose with --model: {known}")
+        return list(catalog.models)
+    served = []
+    for name in asked:
+        if (entry := catalog.model(name)) is None:
+            raise ConfigError(f"--model {name}: no such base is configured; known are {known}")
+        served.append(entry.id)
+    return list(dict.fromkeys(served))
+
+
+def _embedded(
+    settings: Settings, port: int | None, data_dir: Path | None
+) -> tuple[Settings, EmbeddedValkey | None]:
+    """The group's settings, and its own Valkey unless the operator named a Redis."""
+    given = settings.model_fields_set
+    data = (data_dir or settings.data_dir).expanduser().absolute()
+    port = port or settings.api_port
+    if not is_free(settings.api_host, port):
+        raise ConfigError(f"port {port} is in use, perhaps by another `up`: choose with --port")
+    local = f"http://{programs.address(settings.api_host, port)}"
+    update: dict[str, object] = {"data_dir": data, "api_port": port, "api_url": local}
+    if "flower_port" not in given:
+        update["flower_port"] = free_port(settings.flower_port)
+    # Only this machine's users reach the API, and they reach private addresses anyway.
+    if "allow_private_urls" not in given and programs.is_loopback(settings.api_host):
+        update["allow_private_urls"] = True
+    server = None
+    if "redis_url" not in given:
+        server = EmbeddedValkey(data / "valkey")
+        update["redis_url"] = server.url
+    return settings.model_copy(update=update), server
+
+
+def _supervise(stages: Sequence[Sequence[Program]], settings: Settings) -> int:
+    names = [program.name for stage in stages for program in stage]
+    colors = dict(zip(names, COLORS * len(names), strict=False))
+    width = max(map(len, names))
+    console = Console(highlight=False, soft_wrap=True)
+    logs = settings.data_dir / "logs"
+
+    def say(name: str, line: str) -> None:
+        head = Text(f"{name or 'up':{width}} │ ", style=colors.get(name, "bold"))
+        try:
+            console.print(head + Text(line))
+        except OSError:  # the terminal is gone; the logs are not
+            console.quiet = True
+
+    def ready() -> None:
+        say("", f"ready at {settings.api_url}")
+        for line in _hints(settings, "flower" in names):
+            say("", line)
+
+    say("", f"starting {', '.join(names)}; logs in {logs}")
+    return Supervisor(stages, logs, say, ready).run()
+
+
+def _hints(settings: Settings, flower: bool) -> list[str]:
+    """What to do next, with every variable that other terminals need."""
+    needed = []
+    for name in ("api_url", "redis_url", "data_dir"):
+        row = next(r for r in Settings.table() if r.variable == f"LORAJOBS_{name.upper()}")
+        value = settings.environ()[row.variable]
+        if value != row.default and os.path.expanduser(row.default) != value:
+            needed.append(f"export {row.variable}={value}")
+    return [
+        *([f"Flower at http://127.0.0.1:{settings.flower_port}"] if flower else []),
+        *(["in another terminal first:", *needed] if needed else []),
+        'try: lorajobs submit "a red heart" --lora pixel --watch' if not settings.config else "",
+        "Ctrl-C stops everything once running jobs are done",
+    ]

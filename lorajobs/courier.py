@@ -1,0 +1,144 @@
+"""The courier: rescues jobs of dead workers, replaces lost tickets, sends webhooks."""
+
+import logging
+import os
+import socket
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from celery import Celery, bootsteps
+
+from lorajobs.catalog import Catalog
+from lorajobs.celery import COURIER_QUEUE, make_app
+from lorajobs.document import job_document
+from lorajobs.errors import LoraJobsError
+from lorajobs.jobs import Job
+from lorajobs.redis_store import open_job_store
+from lorajobs.settings import Settings
+from lorajobs.storage import open_store
+from lorajobs.store import Housekeeping
+from lorajobs.tasks.deliver import DeliverTask, deliver
+from lorajobs.tickets import TicketQueue
+from lorajobs.webhooks import WebhookSender, new_secret
+
+log = logging.getLogger(__name__)
+
+#: Deliveries handed out in one round.
+BATCH = 32
+THREADS = 8
+
+
+class Courier:
+    """One round of housekeeping after another; any number of couriers may run."""
+
+    def __init__(
+        self, store: Housekeeping, queue: TicketQueue, catalog: Catalog, sender: WebhookSender
+    ) -> None:
+        self._store = store
+        self._queue = queue
+        self._catalog = catalog
+        self._sender = sender
+        self._short: Mapping[str, int] = {}
+
+    def round(self) -> None:
+        """Rescues, mints and hands out due webhooks.
+
+        Raises: StoreUnavailable.
+        """
+        rescued = self._store.rescue()
+        if rescued.ended or rescued.waiting_again:
+            log.warning("rescued %s, ended %d", dict(rescued.waiting_again), rescued.ended)
+        for model, count in rescued.waiting_again.items():
+            self._mint(model, count)
+        self._replace_lost_tickets()
+        for delivery in self._store.due_deliveries(BATCH, self._sender.hold_s):
+            deliver.apply_async(args=delivery)
+
+    def _replace_lost_tickets(self) -> None:
+        # Short twice in a row: once, a ticket may just be between the broker and a claim.
+        short = {}
+        for model, waiting in self._store.backlog().items():
+            entry = self._catalog.models.get(model)
+            if entry is not None and waiting:
+                short[model] = max(0, waiting - self._queue.depth(entry.queue))
+        missing = {m: min(n, self._short.get(m, 0)) for m, n in short.items()}
+        self._short = {m: n - missing[m] for m, n in short.items()}
+        for model, count in missing.items():
+            if count:
+                log.info("minting %d tickets for %s", count, model)
+                self._mint(model, count)
+
+    def _mint(self, model: str, count: int) -> None:
+        entry = self._catalog.models.get(model)
+        if entry is not None:
+            self._queue.publish(entry.queue, count)
+
+
+def run_courier(settings: Settings) -> int:
+    """Runs one courier until it is told to stop; returns the exit code."""
+    app = make_app(settings)
+    store = open_job_store(settings)
+    objects = open_store(settings)
+
+    def document(job: Job) -> dict[str, object]:
+        return job_document(job, objects, settings.base_url, None)
+
+    sender = WebhookSender(settings, webhook_secret(settings), store, document)
+    DeliverTask.sender = sender
+    catalog = Catalog.load(settings.config)
+    _Rounds.courier = Courier(store, TicketQueue(app, settings), catalog, sender)
+    _Rounds.period_s = settings.sweep_s
+    app.steps["consumer"].add(_Rounds)
+    return _run(app, settings)
+
+
+def _run(app: Celery, settings: Settings) -> int:
+    worker = app.Worker(
+        hostname=f"courier-{os.getpid()}@{socket.gethostname()}",
+        pool="threads",
+        concurrency=THREADS,
+        prefetch_multiplier=4,
+        queues=[COURIER_QUEUE],
+        loglevel=settings.log_level,
+        without_mingle=True,
+        without_gossip=True,
+        quiet=True,
+    )
+    worker.start()
+    return int(worker.exitcode or 0)
+
+
+def webhook_secret(settings: Settings) -> str:
+    """The secret that signs webhooks: the configured one, or one that all couriers share."""
+    if settings.webhook_secret is not None:
+        return settings.webhook_secret.get_secret_value()
+    return open_job_store(settings).secret(new_secret())
+
+
+class _Rounds(bootsteps.StartStopStep):
+    """Makes a round every `sweep_s` seconds."""
+
+    courier: ClassVar[Courier]
+    period_s: ClassVar[float]
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+
+    def __init__(self, consumer: Any, **kwargs: Any) -> None:  # noqa: ANN401
+        super().__init__(consumer, **kwargs)
+        self._timer: Any = None
+
+    def start(self, consumer: Any) -> None:  # noqa: ANN401
+        """Starts the timer."""
+        self._timer = consumer.timer.call_repeatedly(self.period_s, self._round)
+
+    def stop(self, consumer: Any) -> None:  # noqa: ANN401
+        """Ends it."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _round(self) -> None:
+        try:
+            self.courier.round()
+        except LoraJobsError as error:
+            log.warning("round skipped: %s", error.detail)
+        except Exception:
+            log.exception("round failed")

@@ -1,0 +1,81 @@
+"""The public JSON of a job, the same in the API and in webhooks."""
+
+from datetime import UTC, datetime, timedelta
+from urllib.parse import urlsplit, urlunsplit
+
+from lorajobs.jobs import AdapterUse, Job, JobSpec, Output
+from lorajobs.storage.base import ObjectStore
+
+Document = dict[str, object]
+
+_EPOCH = datetime.fromtimestamp(0, UTC)
+
+
+def job_document(job: Job, objects: ObjectStore, public_url: str, position: int | None) -> Document:
+    """A job as clients see it, with freshly signed picture URLs.
+
+    `position` counts the jobs before this one, None unless it waits; times are RFC 3339 in UTC.
+    """
+    this = f"{public_url.rstrip('/')}/v1/jobs/{job.id}"
+    return {
+        "id": job.id,
+        "status": job.status.value,
+        "stage": job.stage.value if job.stage else None,
+        "progress": {"step": job.step, "steps": job.steps},
+        "cancel_requested": job.cancel_requested,
+        "input": _input(job.spec),
+        "applied_loras": [
+            lora.model_dump() | {"id": without_secrets(lora.id)} for lora in job.applied_loras
+        ],
+        "warnings": [warning.model_dump() for warning in job.warnings],
+        "queue": None if position is None else {"position": position},
+        "attempts": job.attempt,
+        "created_at": timestamp(job.created_ms),
+        "started_at": timestamp(job.started_ms),
+        "completed_at": timestamp(job.completed_ms),
+        "outputs": [_output(output, objects) for output in job.outputs],
+        "error": job.error.model_dump() if job.error else None,
+        "metrics": job.metrics.model_dump(),
+        "urls": {"self": this, "cancel": f"{this}/cancel"},
+    }
+
+
+def timestamp(unix_ms: int | None) -> str | None:
+    """Unix milliseconds as RFC 3339 in UTC."""
+    return None if unix_ms is None else _rfc3339(_EPOCH + timedelta(milliseconds=unix_ms))
+
+
+def without_secrets(reference: str) -> str:
+    """A reference that anybody may read: a URL's query, which may sign it, is left out."""
+    if "://" not in reference:
+        return reference
+    scheme, host, path, query, _ = urlsplit(reference)
+    return urlunsplit((scheme, host.rpartition("@")[2], path, "…" if query else "", ""))
+
+
+def _rfc3339(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _input(spec: JobSpec) -> Document:
+    """The request with every default filled in, in the request's own terms."""
+    return spec.model_dump(exclude={"loras", "webhook"}) | {
+        "loras": [_lora(use) for use in spec.loras],
+        "webhook": {"url": without_secrets(spec.webhook.url)} if spec.webhook else None,
+    }
+
+
+def _lora(use: AdapterUse) -> Document:
+    adapter = use.adapter
+    kind = "id" if adapter.trusted else "path"
+    return {kind: without_secrets(adapter.id), "scale": use.scale}
+
+
+def _output(output: Output, objects: ObjectStore) -> Document:
+    signed = objects.url(output.key)
+    return {
+        "index": output.index,
+        "url": signed.url,
+        "url_expires_at": _rfc3339(signed.expires_at),
+        **output.model_dump(exclude={"index", "key"}),
+    }

@@ -1,0 +1,65 @@
+"""Where a base computes, in what precision, and what a failure there means."""
+
+import gc
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+
+from lorajobs.errors import EngineFailed, JobCanceled, LeaseLost, LoraJobsError, OutOfMemory
+
+T = TypeVar("T")
+
+#: How allocators that have no exception class of their own say that memory is short.
+_SHORT_OF_MEMORY = (
+    "out of memory",
+    "not enough memory",
+    "can't allocate memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+)
+
+
+def pick_device(asked: str | None) -> torch.device:
+    """The device asked for, or the best there is."""
+    if asked:
+        return torch.device(asked)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def pick_dtype(asked: str, device: torch.device, *, has_transformer: bool) -> torch.dtype:
+    """The precision asked for; `auto` is half on an accelerator, single on a CPU."""
+    if asked != "auto":
+        named: torch.dtype = getattr(torch, asked)
+        return named
+    if device.type == "cpu":
+        return torch.float32
+    # SD3 and Flux were trained in bfloat16 and leave the range of float16.
+    return torch.bfloat16 if has_transformer else torch.float16
+
+
+def guarded(call: Callable[[], T]) -> T:
+    """Runs a call of the pipeline and translates what it raises.
+
+    Raises: OutOfMemory, EngineFailed; errors of lorajobs and JobCanceled pass unchanged.
+    """
+    try:
+        return call()
+    except (LoraJobsError, JobCanceled, LeaseLost):
+        raise
+    except Exception as error:
+        detail = f"{type(error).__name__}: {error}".strip(": ")
+        if not _is_out_of_memory(error):
+            raise EngineFailed(detail) from error
+    # Out of the handler, so that the failed frames hold their tensors no longer.
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    raise OutOfMemory(detail)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(hint in str(error) for hint in _SHORT_OF_MEMORY)

@@ -1,0 +1,126 @@
+"""An engine that paints with Pillow: no torch, no weights, milliseconds a picture.
+
+For the tests of those who build on lorajobs. Like a diffusion engine it is deterministic in prompt,
+seed, size and adapters, and every one of them, each scale included, changes the picture.
+"""
+
+import hashlib
+import random
+import re
+import time
+from collections.abc import Callable, Sequence
+
+from PIL import Image, ImageDraw
+
+from lorajobs.engine.base import Generation, LocalAdapter, OnStep, Picture
+from lorajobs.errors import (
+    AttemptError,
+    BadPicture,
+    EngineFailed,
+    LoraNotApplied,
+    OutOfMemory,
+    TimeLimit,
+)
+from lorajobs.jobs import AppliedLora, JobSpec
+
+_FAILURES: dict[str, Callable[[str], AttemptError]] = {
+    error.code: error for error in (BadPicture, EngineFailed, OutOfMemory, TimeLimit)
+}
+_FAIL = re.compile(r"\bfail:(\w+)")
+_SHAPES = 6
+
+
+class PaintEngine:
+    """Implements `Engine`.
+
+    A prompt with the word `fail:<code>`, such as `fail:oom`, `fail:bad_picture` or `fail:internal`,
+    raises that error after half of the steps.
+    """
+
+    def __init__(self, step_s: float = 0.0) -> None:
+        """`step_s` is how many seconds each denoise step takes."""
+        self._step_s = step_s
+        self._loaded = False
+        self._applied: tuple[AppliedLora, ...] = ()
+
+    def load(self) -> None:
+        """Nothing to load, but nothing works before."""
+        self._loaded = True
+
+    def preload(self, adapters: Sequence[LocalAdapter]) -> None:
+        """Checks that the files are there.
+
+        Raises: LoraNotApplied.
+        """
+        for adapter in adapters:
+            if not adapter.path.is_file():
+                raise LoraNotApplied(f"{adapter.use.adapter.id}: no file {adapter.path}")
+
+    def apply(self, adapters: Sequence[LocalAdapter]) -> Sequence[AppliedLora]:
+        """Paints with these adapters from now on.
+
+        Raises: LoraNotApplied if a file is missing.
+        """
+        self._applied = ()
+        self.preload(adapters)
+        self._applied = tuple(
+            AppliedLora(
+                id=use.adapter.id,
+                revision=use.adapter.revision,
+                sha256=use.adapter.sha256,
+                scale=use.scale,
+            )
+            for use, _ in adapters
+        )
+        return self._applied
+
+    def applied(self) -> Sequence[AppliedLora]:
+        """The adapters painted with now."""
+        return self._applied
+
+    def generate(self, spec: JobSpec, on_step: OnStep) -> Generation:
+        """Paints `num_images` pictures, image i with seed + i.
+
+        Raises: the error that the prompt asks for; EngineFailed before `load`.
+        """
+        if not self._loaded:
+            raise EngineFailed("load() was never called")
+        seeds = range(spec.seed, spec.seed + spec.num_images)
+        total = spec.num_inference_steps * spec.num_images
+        for step in range(1, total + 1):
+            time.sleep(self._step_s)
+            if step > total // 2:
+                _fail_if_asked(spec.prompt)
+            on_step(step)
+        return Generation([Picture(self._paint(spec, seed), seed) for seed in seeds], [])
+
+    def _paint(self, spec: JobSpec, seed: int) -> Image.Image:
+        marks = sorted(f"{lora.sha256}@{lora.scale}" for lora in self._applied)
+        told = (spec.model, spec.prompt, spec.negative_prompt, spec.num_inference_steps)
+        brush = _brush(*told, spec.guidance_scale, spec.scheduler, seed, *marks)
+        image = Image.new("RGB", (spec.width, spec.height), _color(brush))
+        draw = ImageDraw.Draw(image)
+        for _ in range(_SHAPES):
+            x, y = brush.random() * spec.width, brush.random() * spec.height
+            radius = (0.1 + 0.2 * brush.random()) * min(image.size)
+            draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=_color(brush))
+        # A frame for each adapter, in its colour, so that an eye sees which ones are on.
+        for index, mark in enumerate(marks):
+            inset = 3 * index
+            box = (inset, inset, spec.width - 1 - inset, spec.height - 1 - inset)
+            draw.rectangle(box, outline=_color(_brush(mark)), width=2)
+        return image
+
+
+def _fail_if_asked(prompt: str) -> None:
+    asked = _FAIL.search(prompt)
+    if asked and asked[1] in _FAILURES:
+        raise _FAILURES[asked[1]](f"the prompt asked for {asked[1]}")
+
+
+def _brush(*told: object) -> random.Random:
+    return random.Random(hashlib.sha256(repr(told).encode()).digest())
+
+
+def _color(brush: random.Random) -> tuple[int, int, int]:
+    return brush.randrange(256), brush.randrange(256), brush.randrange(256)

@@ -1,0 +1,191 @@
+"""The engine on diffusers: one warm pipeline with a rack of adapters."""
+
+import inspect
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+import transformers
+
+from lorajobs.catalog import ModelEntry
+from lorajobs.engine.adapters import AdapterRack
+from lorajobs.engine.base import Generation, LocalAdapter, OnStep, Picture
+from lorajobs.engine.device import guarded, pick_device, pick_dtype
+from lorajobs.engine.prompts import Reader, readers, truncations
+from lorajobs.engine.scheduler import fresh
+from lorajobs.engine.snapshot import INDEX, HubRepo
+from lorajobs.engine.steps import StepWatch
+from lorajobs.errors import BadPicture, BaseLoadFailed, EngineFailed
+from lorajobs.jobs import AppliedLora, JobSpec, JobWarning
+from lorajobs.settings import Settings
+
+
+class DiffusersEngine:
+    """Implements `Engine` for any text-to-image pipeline of diffusers, adapters unfused."""
+
+    def __init__(self, entry: ModelEntry, settings: Settings) -> None:
+        """Loads nothing yet."""
+        self._entry = entry
+        self._settings = settings
+        self._device = torch.device("cpu")
+        self._pipe: diffusers.DiffusionPipeline = None
+        self._rack: AdapterRack | None = None
+        self._readers: list[Reader] = []
+
+    def load(self) -> None:
+        """Loads the base onto the device.
+
+        Raises: BaseLoadFailed naming what is missing where.
+        """
+        where = f"models.{self._entry.id}"
+        try:
+            self._load()
+        except BaseLoadFailed as error:
+            raise BaseLoadFailed(f"{where}: {error.detail}") from error
+        except Exception as error:
+            source = self._entry.path or self._entry.repo
+            raise BaseLoadFailed(f"{where}: {source}: {error}") from error
+
+    def preload(self, adapters: Sequence[LocalAdapter]) -> None:
+        """Loads adapters so that `apply` finds them ready; none becomes active.
+
+        Raises: LoraNotApplied, OutOfMemory, EngineFailed; the bare base is active then.
+        """
+        guarded(lambda: self._loaded_rack().preload(adapters))
+
+    def apply(self, adapters: Sequence[LocalAdapter]) -> Sequence[AppliedLora]:
+        """Makes exactly these adapters active, and verifies it; does nothing if they are.
+
+        Raises: LoraNotApplied, OutOfMemory, EngineFailed; the bare base is active then.
+        """
+        return guarded(lambda: self._loaded_rack().activate(adapters))
+
+    def applied(self) -> Sequence[AppliedLora]:
+        """The adapters active now."""
+        return self._rack.applied if self._rack else ()
+
+    def generate(self, spec: JobSpec, on_step: OnStep) -> Generation:
+        """Makes `num_images` pictures, image i with seed + i, each on its own.
+
+        So a picture does not depend on how many were asked for. Raises: BadPicture, OutOfMemory,
+        EngineFailed, and what `on_step` raises; the pipeline stays usable.
+        """
+        return guarded(lambda: self._generate(spec, on_step))
+
+    def _load(self) -> None:
+        _hush()
+        entry, settings = self._entry, self._settings
+        self._device = pick_device(settings.device)
+        if self._device.type == "cpu":
+            torch.set_num_threads(settings.torch_threads)
+        folder = _folder(entry.path, entry.repo, entry.revision, entry.variant, settings)
+        if not (folder / INDEX).is_file():
+            raise BaseLoadFailed(f"{folder} has no {INDEX}, so it is not a diffusers pipeline")
+        index = diffusers.DiffusionPipeline.load_config(folder)
+        options: dict[str, Any] = {
+            "dtype": pick_dtype(
+                entry.dtype, self._device, has_transformer=bool(index.get("transformer"))
+            ),
+            "use_safetensors": True,
+            "local_files_only": True,
+        }
+        if entry.vae:
+            vae = _folder(entry.vae.path, entry.vae.repo, entry.vae.revision, None, settings)
+            options["vae"] = diffusers.AutoModel.from_pretrained(vae, **options)
+        pipe = diffusers.DiffusionPipeline.from_pretrained(folder, variant=entry.variant, **options)
+        pipe.set_progress_bar_config(disable=True)
+        for name in entry.schedulers:
+            _require_scheduler(pipe.scheduler, name)
+        self._pipe = pipe.to(self._device)
+        self._rack = AdapterRack(self._pipe)
+        sequence = self._parameters().get("max_sequence_length")
+        self._readers = readers(pipe.components, sequence.default if sequence else None)
+
+    def _loaded_rack(self) -> AdapterRack:
+        if self._rack is None:
+            raise EngineFailed("load() was never called")
+        return self._rack
+
+    def _parameters(self) -> dict[str, inspect.Parameter]:
+        return dict(inspect.signature(self._pipe.__call__).parameters)
+
+    def _generate(self, spec: JobSpec, on_step: OnStep) -> Generation:
+        self._loaded_rack()
+        arguments: dict[str, Any] = {
+            "prompt": spec.prompt,
+            "width": spec.width,
+            "height": spec.height,
+            "num_inference_steps": spec.num_inference_steps,
+            "guidance_scale": spec.guidance_scale,
+            "callback_on_step_end": StepWatch(spec.num_inference_steps, on_step),
+            "output_type": "pt",
+        }
+        ignored = self._why_negative_is_ignored(spec)
+        warnings = truncations(spec, self._readers, negative=ignored is None)
+        if ignored is None:
+            arguments["negative_prompt"] = spec.negative_prompt
+        elif spec.negative_prompt:
+            warnings.append(JobWarning(code="negative_prompt_ignored", detail=ignored))
+        seeds = range(spec.seed, spec.seed + spec.num_images)
+        pictures = [self._picture(arguments, spec.scheduler, seed) for seed in seeds]
+        return Generation(pictures, warnings)
+
+    def _why_negative_is_ignored(self, spec: JobSpec) -> str | None:
+        parameters = self._parameters()
+        # Flux's own guidance is distilled: its negative prompt needs a second kind of guidance.
+        if "negative_prompt" not in parameters or "true_cfg_scale" in parameters:
+            return f"{type(self._pipe).__name__} takes no negative prompt"
+        if spec.guidance_scale <= 1:
+            return "a negative prompt has no effect unless guidance_scale is above 1"
+        return None
+
+    def _picture(self, arguments: dict[str, Any], scheduler: str | None, seed: int) -> Picture:
+        pipe, base = self._pipe, self._pipe.scheduler
+        pipe.scheduler = fresh(base, scheduler)
+        try:
+            # On the CPU, so that a seed means the same noise on every device.
+            made = pipe(generator=torch.Generator("cpu").manual_seed(seed), **arguments)
+        finally:
+            pipe.scheduler = base
+        if any(getattr(made, "nsfw_content_detected", None) or ()):
+            raise BadPicture("the safety checker of the base blackened the picture")
+        if not bool(torch.isfinite(made.images).all()):
+            raise BadPicture("the decoded picture is not finite (NaN or infinite)")
+        processor = pipe.image_processor
+        image = processor.numpy_to_pil(processor.pt_to_numpy(made.images))[0]
+        if all(low == high for low, high in image.getextrema()):
+            raise BadPicture("every pixel of the picture is the same")
+        return Picture(image, seed)
+
+
+def _folder(
+    path: Path | None,
+    repo: str | None,
+    revision: str | None,
+    variant: str | None,
+    settings: Settings,
+) -> Path:
+    if path is None:
+        return HubRepo(str(repo), revision, settings).folder(variant)
+    if not path.is_dir():
+        raise BaseLoadFailed(f"there is no folder {path}")
+    return path
+
+
+def _require_scheduler(base: diffusers.SchedulerMixin, name: str) -> None:
+    try:
+        fresh(base, name)
+    except EngineFailed as error:
+        raise BaseLoadFailed(f"schedulers: {error.detail}") from error
+
+
+def _hush() -> None:
+    """Silences what the libraries say of every load, such as parts that are optional.
+
+    What they only warn of and matters here, such as keys that fit nothing, is checked for instead.
+    """
+    for library in (diffusers.utils.logging, transformers.utils.logging):
+        library.set_verbosity_error()
+        library.disable_progress_bar()

@@ -1,0 +1,10 @@
+-- ARGV: P id
+-- 1: erased; 0: no such job; -1: it has not ended
+local id = ARGV[2]
+local status = redis.call('HGET', job_key(id), 'status')
+if not status then return 0 end
+if status == 'queued' or status == 'running' then return -1 end
+redis.call('DEL', job_key(id), P .. ':events:' .. id, P .. ':delivery:' .. id .. '.' .. status)
+redis.call('ZREM', P .. ':jobs', id)
+redis.call('ZREM', P .. ':outbox', id .. '.' .. status)
+return 1

@@ -1,0 +1,125 @@
+"""From a request to a spec: routed to a base, checked against its limits, every adapter pinned."""
+
+import secrets
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from lorajobs.adapters.registry import LoraRecord
+from lorajobs.catalog import Catalog, ModelEntry
+from lorajobs.errors import FieldError, UnknownModel, ValidationFailed
+from lorajobs.field_errors import blamed, listed, shown
+from lorajobs.jobs import JobSpec, JobWarning, OutputFormat, Webhook
+from lorajobs.lora_choice import Adapters, LoraChoice
+from lorajobs.request import JobRequest
+
+#: Random seeds are no longer than those that people note down and other tools accept.
+_SEEDS = 2**32
+
+
+class Plan(NamedTuple):
+    """A job that may be submitted: what to make, what the client should know, and where to."""
+
+    spec: JobSpec
+    warnings: tuple[JobWarning, ...]
+    #: the Celery queue of its base
+    queue: str
+
+
+def plan(
+    request: JobRequest,
+    catalog: Catalog,
+    library: Adapters,
+    check_webhook: Callable[[str], None],
+) -> Plan:
+    """Makes a spec of a request; `check_webhook` raises UrlNotAllowed for a URL we may not call.
+
+    Raises: RequestError with a pointer to each wrong field, LoraFetchFailed, StoreUnavailable.
+    """
+    entry, named = _route(request.model, catalog, library)
+    spec = _spec(request, entry)
+    errors = list(_outside(spec, entry))
+    if errors:
+        raise ValidationFailed("", *errors)
+    if spec.webhook:
+        with blamed("/webhook/url"):
+            check_webhook(spec.webhook.url)
+    loras, warnings = LoraChoice(catalog, library).choose(request, entry, named)
+    return Plan(
+        spec.model_copy(update={"loras": loras}),
+        (*_quality_warning(request), *warnings),
+        entry.queue,
+    )
+
+
+def _route(name: str, catalog: Catalog, library: Adapters) -> tuple[ModelEntry, LoraRecord | None]:
+    """The base to use, and the adapter if it is one that the name stands for."""
+    entry = catalog.model(name)
+    if entry:
+        return entry, None
+    bases = [n for e in catalog.models.values() for n in (e.id, *e.aliases)]
+    record = library.find(name)
+    if record is None:
+        known = listed(name, [*bases, *(r.id for r in library.records())])
+        detail = f"no base model or adapter is called {shown(name)}; known are {known}"
+        raise UnknownModel(detail, FieldError("/model", detail))
+    entry = catalog.model(record.base)
+    if entry is None:
+        known = listed(record.base, bases)
+        detail = (
+            f"{name!r} is an adapter of {record.base!r}, which is not served; known are {known}"
+        )
+        raise UnknownModel(detail, FieldError("/model", detail))
+    return entry, record
+
+
+def _spec(request: JobRequest, entry: ModelEntry) -> JobSpec:
+    """The request with every default filled in, without its adapters."""
+    own = {"model", "loras", "output", "webhook"}
+    given = request.model_dump(exclude_none=True, exclude=own)
+    output = request.output.model_dump(exclude_none=True) if request.output else {}
+    filled = {
+        "num_images": 1,
+        "seed": secrets.randbelow(_SEEDS),
+        "scheduler": entry.schedulers[0] if entry.schedulers else None,
+        "metadata": {},
+        **entry.defaults.model_dump(),
+        **given,
+    }
+    return JobSpec(
+        model=entry.id,
+        loras=(),
+        output=OutputFormat(**output),
+        webhook=Webhook(url=request.webhook.url) if request.webhook else None,
+        **filled,
+    )
+
+
+def _outside(spec: JobSpec, entry: ModelEntry) -> Iterator[FieldError]:
+    """The fields that this base does not allow, each with what it does."""
+    limits = entry.limits
+    low, high, multiple = limits.min_size, limits.max_size, limits.multiple_of
+    for side, size in (("width", spec.width), ("height", spec.height)):
+        if not low <= size <= high or size % multiple:
+            allowed = f"a multiple of {multiple} from {low} to {high}"
+            yield FieldError(f"/{side}", f"give {allowed} for {entry.id}, not {shown(size)}")
+    if spec.width * spec.height > limits.max_pixels:
+        allowed = f"at most {limits.max_pixels:,} pixels (width × height)"
+        yield FieldError("/width", f"{entry.id} makes {allowed}; make width or height smaller")
+    for field, value, most in (
+        ("num_inference_steps", spec.num_inference_steps, limits.max_steps),
+        ("guidance_scale", spec.guidance_scale, limits.max_guidance_scale),
+        ("num_images", spec.num_images, limits.max_images),
+    ):
+        if value > most:
+            yield FieldError(f"/{field}", f"give at most {most} for {entry.id}, not {shown(value)}")
+    if spec.scheduler is not None and spec.scheduler not in entry.schedulers:
+        known = listed(spec.scheduler, entry.schedulers)
+        problem = f"{entry.id} has no scheduler {shown(spec.scheduler)}; known are {known}"
+        yield FieldError("/scheduler", problem)
+
+
+def _quality_warning(request: JobRequest) -> Iterator[JobWarning]:
+    output = request.output
+    if output and output.quality is not None and output.format in (None, "png"):
+        detail = "`output.quality` has no effect on PNG, which is lossless"
+        yield JobWarning(code="quality_unused", detail=detail)

@@ -1,0 +1,113 @@
+"""The command line of every process of the system, the same alone and in a supervised group."""
+
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from importlib.util import find_spec
+from ipaddress import ip_address
+from pathlib import Path
+
+import lorajobs
+from lorajobs.child import Program
+from lorajobs.client import Client, ClientError
+from lorajobs.errors import ConfigError
+from lorajobs.settings import Settings
+from lorajobs.valkey import EmbeddedValkey
+
+#: Where `web` and `lorajobs` were installed.
+_PACKAGES = Path(lorajobs.__file__).parent.parent
+
+
+def valkey(server: EmbeddedValkey, settings: Settings) -> Program:
+    """The embedded Valkey."""
+    return Program(
+        "valkey", server.argv(), settings.environ(), server.ready, keep_fds=(server.lock_fd,)
+    )
+
+
+def api(settings: Settings) -> Program:
+    """The HTTP API under gunicorn; its access log is off, GUNICORN_CMD_ARGS can turn it on."""
+    options = {
+        "bind": address(settings.api_host, settings.api_port),
+        "workers": str(settings.api_workers),
+        "threads": str(settings.api_threads),
+        "worker-class": "gthread",
+        "log-level": settings.log_level.lower(),
+        # gunicorn puts this folder first on the path; the caller's may hold a `web` of its own.
+        "chdir": str(_PACKAGES),
+    }
+    words = [word for key, value in options.items() for word in (f"--{key}", value)]
+    argv = [sys.executable, "-m", "gunicorn", *words, "--no-control-socket", "web:create_app()"]
+    return Program("api", argv, settings.environ(), _answers(settings), grace_s=35)
+
+
+def worker(settings: Settings, model: str) -> Program:
+    """A worker of one base model; ready once the API shows its base as warm."""
+
+    def warm() -> bool:
+        with suppress(ClientError), Client(settings.api_url, timeout_s=1) as client:
+            return any(m["id"] == model and m["state"] == "warm" for m in client.models())
+        return False
+
+    argv = [sys.executable, "-m", "lorajobs", "worker", "--model", model]
+    return Program(f"worker.{model}", argv, settings.environ(), warm, grace_s=settings.stop_grace_s)
+
+
+def courier(settings: Settings) -> Program:
+    """The courier: webhooks, rescue of lost jobs, minting of tickets."""
+    argv = [sys.executable, "-m", "lorajobs", "courier"]
+    return Program("courier", argv, settings.environ(), grace_s=settings.webhook_timeout_s + 5)
+
+
+def flower(settings: Settings) -> Program:
+    """Flower on the same broker.
+
+    Raises: ConfigError if it is not installed, or would be open to other machines.
+    """
+    if find_spec("flower") is None:
+        raise ConfigError("Flower is not installed: pip install 'lorajobs[flower]'")
+    environment: Mapping[str, str] = settings.environ()
+    if settings.flower_auth:
+        # By variable, because every user of the machine can read a command line.
+        secret = settings.flower_auth.get_secret_value()
+        environment = {**environment, "FLOWER_BASIC_AUTH": secret}
+    elif not is_loopback(settings.flower_host):
+        raise ConfigError(
+            f"LORAJOBS_FLOWER_HOST={settings.flower_host} lets other machines in: "
+            "set LORAJOBS_FLOWER_AUTH=user:password"
+        )
+    argv = [sys.executable, "-m", "celery", "-A", "lorajobs", "flower"]
+    argv += [f"--address={settings.flower_host}", f"--port={settings.flower_port}"]
+    return Program("flower", argv, environment)
+
+
+def need_worker_packages() -> None:
+    """Raises: ConfigError naming the command that installs what a worker needs."""
+    for package in ("torch", "diffusers", "transformers", "peft"):
+        if find_spec(package) is None:
+            raise ConfigError(
+                f"generating needs the package {package}: pip install 'lorajobs[worker]'"
+            )
+
+
+def is_loopback(host: str) -> bool:
+    """True if only this machine reaches a server on this address."""
+    if host == "localhost":
+        return True
+    with suppress(ValueError):
+        return ip_address(host).is_loopback
+    return False
+
+
+def address(host: str, port: int) -> str:
+    """Both as one word of a URL or an option."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _answers(settings: Settings) -> Callable[[], bool]:
+    def ready() -> bool:
+        with suppress(ClientError), Client(settings.api_url, timeout_s=1) as client:
+            return client.ready()
+        return False
+
+    return ready

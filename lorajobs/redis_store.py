@@ -1,0 +1,236 @@
+"""The job store on Redis or Valkey: one atomic script per verb, key schema in `lua/keys.lua`."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from typing import Any
+
+import redis
+
+from lorajobs.errors import JobNotFinished, JobNotFound, WorkerLost
+from lorajobs.jobs import Job, JobError, JobStatus, Lease, Outcome
+from lorajobs.redis_client import connect, translated
+from lorajobs.redis_record import dump_outcome, dump_submit, dump_worker, load_job, load_worker
+from lorajobs.settings import Settings
+from lorajobs.store import (
+    Delivery,
+    JobFilter,
+    JobPage,
+    Progress,
+    Rescued,
+    Signal,
+    Snapshot,
+    WaitingJob,
+    WorkerState,
+)
+
+PREFIX = "lorajobs"
+#: How many of the oldest waiting jobs the policy sees.
+SNAPSHOT_LIMIT = 32
+_SWEEP_LIMIT = 100
+
+_SCRIPTS = ["submit", "cancel", "delete", "snapshot", "claim", "renew", "finish", "requeue"]
+_SCRIPTS += ["rescue", "deliveries"]
+_SIGNALS = {0: Signal.LOST, 1: Signal.GO_ON, 2: Signal.CANCEL}
+
+
+class RedisJobStore:
+    """JobStore, LeaseStore, Housekeeping and Workers on one Redis.
+
+    Every method raises StoreUnavailable while Redis is down, full or loading.
+    """
+
+    def __init__(
+        self, client: redis.Redis, *, lease_s: float, max_attempts: int, prefix: str = PREFIX
+    ) -> None:
+        # redis-py types each reply as str | bytes | awaitable; ours are str (decode_responses).
+        self._redis: Any = client
+        self._prefix = prefix
+        self._lease_ms = int(lease_s * 1000)
+        self._max_attempts = max_attempts
+        folder = files("lorajobs") / "lua"
+        head = (folder / "keys.lua").read_text()
+        self._scripts = {
+            name: client.register_script(head + (folder / f"{name}.lua").read_text())
+            for name in _SCRIPTS
+        }
+
+    def _run(self, script: str, *argv: str | int) -> Any:  # noqa: ANN401
+        with translated():
+            return self._scripts[script](args=[self._prefix, *argv])
+
+    def _key(self, *parts: str) -> str:
+        return ":".join((self._prefix, *parts))
+
+    # The API's side
+
+    def submit(self, job: Job, ticket: Mapping[str, str] | None) -> bool:
+        """Writes and queues the job; its `created_ms` is this Redis's clock, not the caller's."""
+        spec = job.spec
+        created = self._run(
+            "submit",
+            *dump_submit(job),
+            self._max_attempts,
+            spec.num_inference_steps * spec.num_images,
+            0,
+            *_pushed(ticket),
+        )
+        return bool(created)
+
+    def get(self, job_id: str) -> Job:
+        with translated():
+            record = self._redis.hgetall(self._key("job", job_id))
+        if not record:
+            raise JobNotFound(f"no job has the id {job_id!r}")
+        return load_job(record)
+
+    def page(self, where: JobFilter, limit: int, cursor: str | None) -> JobPage:
+        found: list[Job] = []
+        ceiling, after = _cursor(cursor)
+        while True:
+            with translated():
+                rows = self._redis.zrevrangebyscore(
+                    self._key("jobs"), ceiling, "-inf", start=0, num=limit + 64, withscores=True
+                )
+            fresh = [(i, int(s)) for i, s in rows if after is None or (int(s), i) < after]
+            for job in self._jobs([i for i, _ in fresh]):
+                if not where.matches(job):
+                    continue
+                if len(found) == limit:
+                    return JobPage(found, f"{found[-1].created_ms}-{found[-1].id}")
+                found.append(job)
+            if not fresh:
+                return JobPage(found, None)
+            after = (fresh[-1][1], fresh[-1][0])
+            ceiling = str(after[0])
+
+    def _jobs(self, ids: Sequence[str]) -> Sequence[Job]:
+        with translated(), self._redis.pipeline(transaction=False) as pipe:
+            for job_id in ids:
+                pipe.hgetall(self._key("job", job_id))
+            return [load_job(record) for record in pipe.execute() if record]
+
+    def cancel(self, job_id: str) -> Job:
+        if not self._run("cancel", job_id):
+            raise JobNotFound(f"no job has the id {job_id!r}")
+        return self.get(job_id)
+
+    def delete(self, job_id: str) -> None:
+        answer = self._run("delete", job_id)
+        if answer == 0:
+            raise JobNotFound(f"no job has the id {job_id!r}")
+        if answer == -1:
+            raise JobNotFinished("the job still waits or runs; cancel it first")
+
+    def position(self, job: Job) -> int | None:
+        with translated():
+            rank = self._redis.zrank(self._key("waiting", job.spec.model), job.id)
+            if rank is None and self._redis.zscore(self._key("delayed"), job.id) is not None:
+                rank = self._redis.zcard(self._key("waiting", job.spec.model))
+        return None if rank is None else int(rank)
+
+    # The worker's side
+
+    def snapshot(self, model: str) -> Snapshot:
+        now, *heads = self._run("snapshot", model, SNAPSHOT_LIMIT)
+        waiting = [
+            WaitingJob(job_id, int(float(score)), tuple(json.loads(adapters)))
+            for job_id, score, adapters in heads
+        ]
+        return Snapshot(waiting, now)
+
+    def claim(self, model: str, job_id: str | None, worker: str, ticket: str) -> Lease | None:
+        row = self._run("claim", model, job_id or "", worker, ticket, self._lease_ms)
+        return Lease(row[0], int(row[1])) if row else None
+
+    def renew(self, lease: Lease, progress: Progress | None = None) -> Signal:
+        return _SIGNALS[self._run("renew", *lease, self._lease_ms, *(progress or ()))]
+
+    def finish(self, lease: Lease, outcome: Outcome) -> bool:
+        return bool(self._run("finish", *lease, *dump_outcome(outcome)))
+
+    def requeue(
+        self,
+        lease: Lease,
+        error: JobError,
+        *,
+        delay_s: float = 0,
+        refund: bool = False,
+        ticket: Mapping[str, str] | None = None,
+    ) -> JobStatus | None:
+        status = self._run(
+            "requeue",
+            *lease,
+            error.model_dump_json(),
+            int(delay_s * 1000),
+            int(refund),
+            *_pushed(ticket),
+        )
+        return JobStatus(status) if status else None
+
+    # The courier's side
+
+    def rescue(self) -> Rescued:
+        error = WorkerLost("the worker died on every attempt").as_job_error()
+        ended, *models = self._run("rescue", self._lease_ms, error.model_dump_json(), _SWEEP_LIMIT)
+        return Rescued(Counter(models), ended)
+
+    def backlog(self) -> Mapping[str, int]:
+        with translated():
+            models = sorted(self._redis.smembers(self._key("models")))
+            return {m: int(self._redis.zcard(self._key("waiting", m))) for m in models}
+
+    def due_deliveries(self, limit: int, hold_s: float) -> Sequence[Delivery]:
+        rows = self._run("deliveries", limit, int(hold_s * 1000))
+        return [Delivery(d, job, url, event, int(tries)) for d, job, url, event, tries in rows]
+
+    def settle(self, delivery: Delivery, retry_in_s: float | None) -> None:
+        with translated():
+            if retry_in_s is None:
+                self._redis.zrem(self._key("outbox"), delivery.id)
+                self._redis.delete(self._key("delivery", delivery.id))
+                return
+            seconds, micros = self._redis.time()
+            due = seconds * 1000 + micros // 1000 + int(retry_in_s * 1000)
+            self._redis.zadd(self._key("outbox"), {delivery.id: due}, xx=True)
+
+    def secret(self, proposal: str) -> str:
+        """The shared secret of this Redis; the first caller's proposal becomes it."""
+        with translated():
+            self._redis.set(self._key("secret"), proposal, nx=True)
+            return str(self._redis.get(self._key("secret")))
+
+    # Who is alive
+
+    def put_worker(self, worker: WorkerState, ttl_s: float) -> None:
+        with translated(), self._redis.pipeline() as pipe:
+            pipe.set(self._key("worker", worker.name), dump_worker(worker), px=int(ttl_s * 1000))
+            pipe.sadd(self._key("workers"), worker.name)
+            pipe.execute()
+
+    def workers(self) -> Sequence[WorkerState]:
+        with translated():
+            names = sorted(self._redis.smembers(self._key("workers")))
+            states = self._redis.mget([self._key("worker", n) for n in names]) if names else []
+            gone = [name for name, state in zip(names, states, strict=True) if state is None]
+            if gone:
+                self._redis.srem(self._key("workers"), *gone)
+        return [load_worker(state) for state in states if state is not None]
+
+
+def _pushed(ticket: Mapping[str, str] | None) -> tuple[str, str]:
+    return (ticket["queue"], ticket["message"]) if ticket else ("", "")
+
+
+def _cursor(cursor: str | None) -> tuple[str, tuple[int, str] | None]:
+    if cursor is None:
+        return "+inf", None
+    created, _, job_id = cursor.partition("-")
+    return str(int(created)), (int(created), job_id)
+
+
+def open_job_store(settings: Settings) -> RedisJobStore:
+    """The store that the settings name; opens no connection yet."""
+    client = connect(settings.redis_url)
+    return RedisJobStore(client, lease_s=settings.lease_s, max_attempts=settings.max_attempts)

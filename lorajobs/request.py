@@ -1,0 +1,234 @@
+"""What a client may send: the bodies and queries of the API as strict models."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from lorajobs.errors import MalformedBody, ValidationFailed
+from lorajobs.field_errors import ALLOWED, described
+from lorajobs.jobs import JobStatus
+
+MAX_LORAS = 4
+MIN_SCALE, MAX_SCALE = -5.0, 5.0
+#: Image i uses seed + i, and every seed must survive JSON readers that know only doubles.
+MAX_SEED = 2**53 - 8
+
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+_URL_MAX = 2048
+
+
+class Body(BaseModel):
+    """Base of the request bodies: JSON types exactly, no unknown field, no NaN or Infinity.
+
+    `null` means the same as leaving the field out, wherever that is allowed.
+    """
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @classmethod
+    def parse(cls, raw: bytes) -> Self:
+        """Reads a JSON body.
+
+        Raises: MalformedBody, ValidationFailed with a pointer to each wrong field.
+        """
+        try:
+            return cls.model_validate_json(raw)
+        except ValidationError as error:
+            problems = error.errors(include_url=False)
+        first = problems[0]
+        if first["type"] == "json_invalid":
+            raise MalformedBody(f"the body is not JSON: {first['ctx']['error']}")
+        if not first["loc"] and first["type"] == "model_type":
+            raise MalformedBody("the body must be a JSON object")
+        raise _failed(cls, problems)
+
+
+def _failed(model: type[BaseModel], problems: Sequence[ErrorDetails]) -> ValidationFailed:
+    return ValidationFailed("", *described(model, problems))
+
+
+class LoraRequest(Body):
+    """One adapter of a job."""
+
+    id: str | None = Field(
+        None, min_length=1, max_length=128, description="the id of a registered adapter"
+    )
+    path: str | None = Field(
+        None,
+        min_length=1,
+        max_length=_URL_MAX,
+        description="a reference such as `hf:owner/name`, `s3://bucket/key` or `https://…`",
+    )
+    scale: float | None = Field(
+        None, ge=MIN_SCALE, le=MAX_SCALE, description="a number from -5 to 5"
+    )
+    weight_name: str | None = Field(
+        None,
+        min_length=1,
+        max_length=255,
+        description="the name of one `.safetensors` file of `path`, at most 255 characters",
+    )
+
+    @model_validator(mode="after")
+    def _one_reference(self) -> Self:
+        if (self.id is None) == (self.path is None):
+            raise PydanticCustomError(ALLOWED, "give either `id` or `path`")
+        if self.id is not None and self.weight_name is not None:
+            raise PydanticCustomError(
+                ALLOWED, "give `weight_name` only with `path`: an `id` names its file already"
+            )
+        return self
+
+
+class OutputRequest(Body):
+    """How the pictures are to be encoded."""
+
+    format: Literal["png", "jpeg", "webp"] | None = Field(
+        None, description="`png`, `jpeg` or `webp`"
+    )
+    quality: int | None = Field(None, ge=1, le=100, description="an integer from 1 to 100")
+
+
+class WebhookRequest(Body):
+    """Where the end of the job is to be announced."""
+
+    url: str = Field(
+        max_length=_URL_MAX, description=f"an http(s) URL of at most {_URL_MAX} characters"
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _absolute(cls, url: str) -> str:
+        problem = url_problem(url)
+        if problem:
+            raise PydanticCustomError(ALLOWED, "{problem}", {"problem": problem})
+        return url
+
+
+def url_problem(url: str) -> str | None:
+    """What keeps this text from being an absolute http(s) URL without credentials, or None.
+
+    Only the syntax is read: nothing is resolved.
+    """
+    if not url.isascii() or any(c <= " " or c in '<>"\\^`{|}\x7f' for c in url):
+        return "the URL has characters that must be percent-encoded (or a host that needs punycode)"
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        return f"not a URL: {error}"
+    if parts.scheme not in ("http", "https"):
+        return "the URL must begin with https://"
+    if not parts.hostname or port == 0:
+        return "the URL names no host" if not parts.hostname else "port 0 cannot be reached"
+    if "@" in parts.netloc:
+        return "the URL must not carry a user name or password"
+    if parts.fragment:
+        return "the URL must not carry a fragment (#…)"
+    return None
+
+
+MetadataKey = Annotated[str, Field(min_length=1, max_length=64)]
+MetadataValue = Annotated[str, Field(max_length=512)]
+
+
+class JobRequest(Body):
+    """The body of `POST /v1/jobs`; None where the model's entry fills in."""
+
+    model: str = Field(
+        min_length=1, max_length=128, description="the id of a base model or of an adapter"
+    )
+    prompt: str = Field(max_length=10_000, description="a string of at most 10,000 characters")
+    negative_prompt: str | None = Field(
+        None, max_length=10_000, description="a string of at most 10,000 characters"
+    )
+    width: int | None = Field(None, ge=1, description="a positive integer, in pixels")
+    height: int | None = Field(None, ge=1, description="a positive integer, in pixels")
+    num_inference_steps: int | None = Field(None, ge=1, description="a positive integer")
+    guidance_scale: float | None = Field(None, ge=0, description="a number not below 0")
+    seed: int | None = Field(
+        None, ge=0, le=MAX_SEED, description=f"an integer from 0 to {MAX_SEED}"
+    )
+    num_images: int | None = Field(None, ge=1, le=8, description="an integer from 1 to 8")
+    scheduler: str | None = Field(
+        None, min_length=1, max_length=128, description="the name of a diffusers scheduler"
+    )
+    loras: tuple[LoraRequest, ...] | None = Field(
+        None,
+        max_length=MAX_LORAS,
+        description=f"an array of at most {MAX_LORAS} objects `{{id | path, scale, weight_name}}`",
+    )
+    output: OutputRequest | None = Field(None, description="an object `{format, quality}`")
+    webhook: WebhookRequest | None = Field(None, description="an object `{url}`")
+    metadata: dict[MetadataKey, MetadataValue] | None = Field(
+        None,
+        max_length=16,
+        description="at most 16 pairs of strings, keys of 1 to 64 and values of at most 512 "
+        "characters",
+    )
+
+
+class RegisterRequest(Body):
+    """The body of `POST /v1/loras`."""
+
+    id: str = Field(
+        pattern=_NAME,
+        max_length=128,
+        description="1 to 128 letters, digits, `.`, `_` or `-`, the first a letter or digit",
+    )
+    source: str = Field(
+        min_length=1,
+        max_length=_URL_MAX,
+        description="a reference such as `hf:owner/name`, `s3://bucket/key` or `https://…`",
+    )
+    base: str | None = Field(
+        None, min_length=1, max_length=128, description="the id of the base model it belongs to"
+    )
+    weight_name: str | None = Field(
+        None,
+        min_length=1,
+        max_length=255,
+        description="the name of one `.safetensors` file of `source`, at most 255 characters",
+    )
+    scale: float = Field(1.0, ge=MIN_SCALE, le=MAX_SCALE, description="a number from -5 to 5")
+    trigger_words: tuple[Annotated[str, Field(min_length=1, max_length=256)], ...] = Field(
+        (), max_length=32, description="at most 32 strings of 1 to 256 characters"
+    )
+    license: str | None = Field(
+        None, max_length=256, description="a string of at most 256 characters"
+    )
+
+
+class JobQuery(BaseModel):
+    """The query of `GET /v1/jobs`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    status: JobStatus | None = Field(
+        None, description=", ".join(f"`{status}`" for status in JobStatus)
+    )
+    model: str | None = Field(
+        None, min_length=1, max_length=128, description="the id of a base model"
+    )
+    lora: str | None = Field(
+        None, min_length=1, max_length=_URL_MAX, description="the id or reference of an adapter"
+    )
+    limit: int = Field(20, ge=1, le=100, description="an integer from 1 to 100")
+    cursor: str | None = Field(
+        None, min_length=1, max_length=512, description="the `next_cursor` of the page before"
+    )
+
+    @classmethod
+    def parse(cls, query: Mapping[str, Sequence[str]]) -> Self:
+        """Reads the values given for each parameter.
+
+        Raises: ValidationFailed; its pointers name the parameters.
+        """
+        given = {name: v[0] if len(v) == 1 else list(v) for name, v in query.items()}
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            raise _failed(cls, error.errors(include_url=False)) from None

@@ -1,0 +1,299 @@
+"""S3-compatible storage: the store of pictures, and buckets that adapters come from."""
+
+import base64
+import errno
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from boto3.exceptions import Boto3Error
+from boto3.session import Session
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from lorajobs.errors import ConfigError, LoraTooLarge, UploadFailed
+from lorajobs.settings import Settings
+from lorajobs.storage.base import SignedUrl
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+    from mypy_boto3_s3.type_defs import GetObjectRequestTypeDef, HeadObjectOutputTypeDef
+
+CONNECT_TIMEOUT_S = 5.0
+CHUNK_BYTES = 1 << 20
+
+ERRNO_OF_STATUS = {401: errno.EACCES, 403: errno.EACCES, 404: errno.ENOENT}
+#: the answer to HEAD has no body and so no message
+REASON_OF_ERRNO = {errno.ENOENT: "no such object or bucket", errno.EACCES: "S3 denies access"}
+
+
+class S3Object(NamedTuple):
+    """What is known of an object without reading it."""
+
+    #: None unless the bucket keeps versions
+    version_id: str | None
+    etag: str
+    bytes: int
+    #: hex, if S3 checked and kept it
+    sha256: str | None
+
+
+class S3Store:
+    """Pictures and snapshots in one bucket, below `s3_prefix`."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Connects to nothing yet.
+
+        Raises: ConfigError naming the setting.
+        """
+        if not settings.s3_bucket:
+            raise ConfigError("LORAJOBS_S3_BUCKET: name the bucket for pictures")
+        session = _session(settings)
+        self._bucket = settings.s3_bucket
+        self._prefix = f"{stem}/" if (stem := settings.s3_prefix.strip("/")) else ""
+        self._ttl = timedelta(seconds=settings.url_ttl_s)
+        self._client = _client(session, settings, "s3_endpoint")
+        # The host is part of the signature, so clients' URLs are signed for the host they see.
+        self._signer = (
+            _client(session, settings, "s3_public_endpoint")
+            if settings.s3_public_endpoint
+            else self._client
+        )
+
+    def put(self, key: str, data: bytes | Path, content_type: str) -> None:
+        """Stores bytes, or a file in parts, replacing what was there.
+
+        Raises: UploadFailed.
+        """
+        name = self._prefix + key
+        try:
+            if isinstance(data, Path):
+                extra = {"ContentType": content_type}
+                self._client.upload_file(str(data), self._bucket, name, ExtraArgs=extra)
+            else:
+                self._client.put_object(
+                    Bucket=self._bucket, Key=name, Body=data, ContentType=content_type
+                )
+        except (ClientError, BotoCoreError, Boto3Error, OSError) as error:
+            raise UploadFailed(f"{key} was not stored: {_reason(error)}") from error
+
+    def fetch(self, key: str, target: Path, max_bytes: int) -> None:
+        """Copies an object into the file `target`, which is gone again if that fails.
+
+        Raises: FileNotFoundError, LoraTooLarge, OSError.
+        """
+        request: GetObjectRequestTypeDef = {"Bucket": self._bucket, "Key": self._prefix + key}
+        _download(self._client, request, target, max_bytes)
+
+    def exists(self, key: str) -> bool:
+        """True if the object is there.
+
+        Raises: OSError.
+        """
+        try:
+            _head(self._client, self._bucket, self._prefix + key)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def url(self, key: str) -> SignedUrl:
+        """Signs a fresh URL on the public endpoint that lives `url_ttl_s` seconds.
+
+        Raises: OSError if the credentials cannot be had.
+        """
+        name = self._prefix + key
+        expires_at = datetime.now(UTC) + self._ttl
+        with _translated(self._bucket, name):
+            url = self._signer.generate_presigned_url(
+                "get_object",
+                Params={"Bucket": self._bucket, "Key": name},
+                ExpiresIn=int(self._ttl.total_seconds()),
+            )
+        return SignedUrl(url, expires_at)
+
+    def delete(self, prefix: str) -> None:
+        """Erases every object whose key begins with `prefix`.
+
+        Raises: ValueError for an empty prefix, which would erase all; OSError.
+        """
+        if not prefix or prefix.startswith("/"):
+            raise ValueError("delete needs a prefix")
+        pages = self._client.get_paginator("list_objects_v2")
+        with _translated(self._bucket, self._prefix + prefix):
+            for page in pages.paginate(Bucket=self._bucket, Prefix=self._prefix + prefix):
+                self._erase([item["Key"] for item in page.get("Contents", ())])
+
+    def _erase(self, names: Sequence[str]) -> None:
+        """Erases at most a page of keys, which is also the most that one call takes."""
+        if not names:
+            return
+        answer = self._client.delete_objects(
+            Bucket=self._bucket,
+            Delete={"Objects": [{"Key": name} for name in names], "Quiet": True},
+        )
+        if failures := answer.get("Errors"):
+            first = failures[0]
+            raise OSError(errno.EIO, f"S3 did not delete: {first.get('Code')}", first.get("Key"))
+
+
+class S3Source:
+    """Buckets that adapters are read from; nothing is written."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Connects to nothing yet.
+
+        Raises: ConfigError naming the setting.
+        """
+        self._client = _client(_session(settings), settings, "s3_endpoint")
+
+    def head(self, bucket: str, key: str) -> S3Object:
+        """Asks for the newest version of an object.
+
+        Raises: FileNotFoundError, PermissionError, OSError.
+        """
+        answer = _head(self._client, bucket, key)
+        version = answer.get("VersionId")
+        # The version called "null" is the one that is overwritten while versioning is off.
+        return S3Object(
+            version_id=None if version == "null" else version,
+            etag=answer["ETag"].strip('"'),
+            bytes=answer["ContentLength"],
+            sha256=_sha256(answer),
+        )
+
+    def list(self, bucket: str, prefix: str) -> Sequence[str]:
+        """Keys directly in the folder `prefix`, sorted, without those in folders below it.
+
+        Raises: FileNotFoundError for a missing bucket, PermissionError, OSError.
+        """
+        folder = f"{stem}/" if (stem := prefix.rstrip("/")) else ""
+        pages = self._client.get_paginator("list_objects_v2")
+        with _translated(bucket, folder):
+            return sorted(
+                item["Key"]
+                for page in pages.paginate(Bucket=bucket, Prefix=folder, Delimiter="/")
+                for item in page.get("Contents", ())
+                # Consoles draw an empty folder as an empty object of its name.
+                if item["Key"] != folder
+            )
+
+    def fetch(
+        self, bucket: str, key: str, version_id: str | None, target: Path, max_bytes: int
+    ) -> None:
+        """Copies one version, the newest if None, into the file `target`.
+
+        Raises: FileNotFoundError, PermissionError, LoraTooLarge, OSError.
+        """
+        request: GetObjectRequestTypeDef = {"Bucket": bucket, "Key": key}
+        if version_id:
+            request["VersionId"] = version_id
+        _download(self._client, request, target, max_bytes)
+
+
+def open_s3_source(settings: Settings) -> S3Source:
+    """The buckets that the S3 settings reach.
+
+    Raises: ConfigError naming the setting.
+    """
+    return S3Source(settings)
+
+
+def _session(settings: Settings) -> Session:
+    key, secret = settings.s3_access_key, settings.s3_secret_key
+    if (key is None) != (secret is None):
+        missing = "SECRET" if secret is None else "ACCESS"
+        raise ConfigError(f"LORAJOBS_S3_{missing}_KEY: set both keys or none")
+    try:
+        session = Session(
+            aws_access_key_id=key,
+            aws_secret_access_key=secret.get_secret_value() if secret else None,
+            region_name=settings.s3_region,
+        )
+        found = session.get_credentials()
+    except BotoCoreError as error:
+        raise ConfigError(f"boto3's own configuration: {error}") from error
+    if found is None:
+        raise ConfigError(
+            "LORAJOBS_S3_ACCESS_KEY: set it with LORAJOBS_S3_SECRET_KEY, or give boto3 credentials"
+        )
+    return session
+
+
+def _client(session: Session, settings: Settings, endpoint: str) -> "S3Client":
+    """A client of the endpoint that the setting of this name holds; safe to share by threads."""
+    config = Config(
+        signature_version="s3v4",
+        s3={"addressing_style": "path" if settings.s3_path_style else "virtual"},
+        retries={"mode": "standard", "total_max_attempts": settings.s3_retries},
+        connect_timeout=CONNECT_TIMEOUT_S,
+        read_timeout=settings.fetch_timeout_s,
+        # Many S3-compatible servers refuse or garble the trailing checksums that boto3 adds.
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+    )
+    try:
+        return session.client("s3", endpoint_url=getattr(settings, endpoint), config=config)
+    except (ValueError, BotoCoreError) as error:
+        raise ConfigError(f"LORAJOBS_{endpoint.upper()}: {error}") from error
+
+
+def _head(client: "S3Client", bucket: str, key: str) -> "HeadObjectOutputTypeDef":
+    with _translated(bucket, key):
+        return client.head_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
+
+
+def _download(
+    client: "S3Client", request: "GetObjectRequestTypeDef", target: Path, max_bytes: int
+) -> None:
+    bucket, key = request["Bucket"], request["Key"]
+    with _translated(bucket, key):
+        answer = client.get_object(**request)
+        # botocore raises if the body ends before the length that was announced.
+        with closing(answer["Body"]) as body:
+            size = answer["ContentLength"]
+            if size > max_bytes:
+                raise LoraTooLarge(f"s3://{bucket}/{key} has {size} bytes, allowed are {max_bytes}")
+            try:
+                with target.open("wb") as file:
+                    for chunk in body.iter_chunks(CHUNK_BYTES):
+                        file.write(chunk)
+            except BaseException:
+                target.unlink(missing_ok=True)
+                raise
+
+
+def _sha256(answer: "HeadObjectOutputTypeDef") -> str | None:
+    """The whole object's checksum in hex; an upload in parts has only one of its parts' sums."""
+    encoded = answer.get("ChecksumSHA256", "")
+    if not encoded or "-" in encoded or answer.get("ChecksumType") == "COMPOSITE":
+        return None
+    return base64.b64decode(encoded).hex()
+
+
+@contextmanager
+def _translated(bucket: str, key: str) -> Iterator[None]:
+    """Turns boto3's errors into FileNotFoundError, PermissionError or another OSError."""
+    try:
+        yield
+    except ClientError as error:
+        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+        number = ERRNO_OF_STATUS.get(status, errno.EIO)
+        reason = REASON_OF_ERRNO.get(number) or "S3 failed"
+        # Python picks the subclass of OSError by the number.
+        raise OSError(number, f"{reason} ({_reason(error)})", f"s3://{bucket}/{key}") from error
+    except BotoCoreError as error:
+        raise OSError(errno.EIO, _reason(error), f"s3://{bucket}/{key}") from error
+
+
+def _reason(error: Exception) -> str:
+    """A short cause without hosts or keys; the rest is in the chained error."""
+    if isinstance(error, ClientError):
+        return f"S3 answers {error.response['Error'].get('Code', 'an error')}"
+    cause = error.__context__
+    if isinstance(error, Boto3Error) and isinstance(cause, ClientError | BotoCoreError):
+        return _reason(cause)
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return type(error).__name__

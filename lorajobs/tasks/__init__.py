@@ -1,0 +1,1 @@
+"""The bodies of the Celery tasks; each calls one function."""

@@ -1,0 +1,6 @@
+"""Real implementations in memory, for tests of programs that use lorajobs."""
+
+from lorajobs.testing.clock import ManualClock
+from lorajobs.testing.memory_store import MemoryJobStore
+
+__all__ = ["ManualClock", "MemoryJobStore"]

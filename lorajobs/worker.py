@@ -1,0 +1,193 @@
+"""A GPU worker: a parent without torch claims and renews, its child keeps a base warm."""
+
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable, Collection
+from typing import Any, ClassVar
+
+from celery import bootsteps, signals
+from celery.worker import state as celery_state
+from celery.worker.control import control_command
+
+from lorajobs.adapters.library import Library
+from lorajobs.adapters.registry import RedisLoraRegistry
+from lorajobs.attempt import Bench
+from lorajobs.catalog import Catalog, ModelEntry
+from lorajobs.celery import make_app
+from lorajobs.claim import Parent, TicketTask
+from lorajobs.engine.base import Engine, LocalAdapter
+from lorajobs.errors import ConfigError, LoraJobsError
+from lorajobs.jobs import AdapterUse, Lease
+from lorajobs.redis_client import connect
+from lorajobs.redis_store import open_job_store
+from lorajobs.renewal import LeaseRenewal
+from lorajobs.settings import Settings
+from lorajobs.storage import open_store
+from lorajobs.store import WorkerState
+from lorajobs.tasks.generate import GenerateTask
+from lorajobs.tickets import TicketQueue
+from lorajobs.worker_page import WorkerPage
+
+log = logging.getLogger(__name__)
+
+#: Seconds between looks for a dead child.
+REAP_S = 0.5
+
+
+MakeEngine = Callable[[ModelEntry, Settings], Engine]
+
+
+def _diffusers(entry: ModelEntry, settings: Settings) -> Engine:
+    # Torch is imported here, in the child only.
+    from lorajobs.engine.pipeline import DiffusersEngine
+
+    return DiffusersEngine(entry, settings)
+
+
+def run_worker(settings: Settings, model: str, make_engine: MakeEngine = _diffusers) -> int:
+    """Serves one base model until it is told to stop; returns the exit code.
+
+    Raises: ConfigError.
+    """
+    entry = Catalog.load(settings.config).require(model)
+    app = make_app(settings)
+    store = open_job_store(settings)
+    parent = Parent(
+        settings=settings,
+        name=f"{entry.queue.removeprefix('base.')}-{os.getpid()}@{socket.gethostname()}",
+        entry=entry,
+        store=store,
+        workers=store,
+        queue=TicketQueue(app, settings),
+        page=WorkerPage(),
+    )
+    TicketTask.parent = parent
+    app.steps["consumer"].add(_Renewal)
+
+    def start_child(**_: object) -> None:
+        _start_child(parent, make_engine)
+
+    signals.worker_process_init.connect(start_child, weak=False)
+    worker = app.Worker(
+        hostname=parent.name,
+        pool="prefork",
+        concurrency=1,
+        queues=[entry.queue],
+        loglevel=settings.log_level,
+        without_mingle=True,
+        without_gossip=True,
+        quiet=True,
+    )
+    worker.start()
+    return int(worker.exitcode or 0)
+
+
+class _Renewal(bootsteps.StartStopStep):
+    """Starts the renewal of leases with the consumer; it outlives the consumer at a shutdown."""
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+    _renewal: ClassVar[LeaseRenewal | None] = None
+
+    def __init__(self, consumer: Any, **kwargs: Any) -> None:  # noqa: ANN401
+        super().__init__(consumer, **kwargs)
+        self._reaping: Any = None
+
+    def start(self, consumer: Any) -> None:  # noqa: ANN401
+        """Starts the thread once; after a lost connection only the consumer starts anew."""
+        # Celery hears of a child's death before it can be waited for, then looks every 5 s only.
+        self._reaping = consumer.timer.call_repeatedly(REAP_S, consumer.pool.maintain_pool)
+        if _Renewal._renewal is not None:
+            return
+        parent = TicketTask.parent
+
+        def publish() -> None:
+            _publish(parent, consumer.pool.info["processes"])
+
+        _Renewal._renewal = LeaseRenewal(
+            parent.store, parent.leases, parent.page.ask_cancel, publish, parent.settings.renew_s
+        )
+        _Renewal._renewal.start()
+
+    def stop(self, consumer: Any) -> None:  # noqa: ANN401
+        """Ends what belongs to this consumer; the renewal goes on while a last job runs."""
+        if self._reaping is not None:
+            self._reaping.cancel()
+
+
+def _publish(parent: Parent, children: Collection[int]) -> None:
+    failure = parent.page.failure()
+    if failure:
+        log.critical("the base %s cannot be loaded: %s", parent.entry.id, failure)
+        celery_state.should_stop = 1
+        return
+    warm = parent.page.is_ready(children)
+    leases = parent.leases()
+    state = WorkerState(
+        name=parent.name,
+        model=parent.entry.id,
+        state="warm" if warm else "loading",
+        loaded=parent.page.loaded() if warm else (),
+        job_id=leases[0].job_id if leases else None,
+    )
+    parent.workers.put_worker(state, ttl_s=4 * parent.settings.renew_s)
+
+
+@control_command(name="cancel_job", args=[("job_id", str), ("attempt", int)])
+def cancel_job(state: object, job_id: str, attempt: int) -> dict[str, str]:
+    """Passes a cancellation to the child that runs this attempt."""
+    TicketTask.parent.page.ask_cancel(Lease(job_id, attempt))
+    return {"ok": "asked"}
+
+
+def _start_child(parent: Parent, make_engine: MakeEngine) -> None:
+    """Loads the base and the pre-loaded adapters, then says that the worker is ready."""
+    # Ctrl-C in a terminal reaches the child too; the parent alone decides.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        GenerateTask.bench = _open_bench(parent, make_engine)
+    except Exception as error:
+        # Celery would log it, go on without a base and replace the child for ever.
+        ours = error if isinstance(error, LoraJobsError) else None
+        log.error("the base %s cannot be loaded", parent.entry.id, exc_info=ours is None)
+        parent.page.say_failed(ours.detail if ours else f"{type(error).__name__}: {error}")
+        return
+    parent.page.say_loaded(())
+    parent.page.say_ready()
+
+
+def _open_bench(parent: Parent, make_engine: MakeEngine) -> Bench:
+    settings, entry, page = parent.settings, parent.entry, parent.page
+    catalog = Catalog.load(settings.config)
+    objects = open_store(settings)
+    registry = RedisLoraRegistry(connect(settings.redis_url))
+    library = Library(settings, catalog, registry, objects)
+    engine = make_engine(entry, settings)
+    engine.load()
+    engine.preload(_preloaded(library, entry))
+    return Bench(
+        settings=settings,
+        store=open_job_store(settings),
+        library=library,
+        engine=engine,
+        objects=objects,
+        cancel=page,
+        say_loaded=page.say_loaded,
+    )
+
+
+def _preloaded(library: Library, entry: ModelEntry) -> list[LocalAdapter]:
+    """The adapters to pre-load that can be had; one that cannot must not keep the base down."""
+    found = []
+    for lora_id in entry.preload:
+        try:
+            record = library.find(lora_id)
+            if record is None:
+                raise ConfigError(f"models.{entry.id}.preload: no adapter {lora_id!r}")
+            adapter = library.pin(record)
+            use = AdapterUse(adapter=adapter, scale=record.scale)
+            found.append(LocalAdapter(use, library.ensure(adapter)))
+        except LoraJobsError as error:
+            log.warning("%s is not pre-loaded: %s", lora_id, error.detail)
+    return found

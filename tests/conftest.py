@@ -1,0 +1,36 @@
+"""Fixtures for all tests, and an environment that holds nobody's settings."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+# Before anything reads it: the hub's and boto3's variables count at import.
+for _name in list(os.environ):
+    if _name.startswith(("LORAJOBS_", "HF_", "AWS_")):
+        del os.environ[_name]
+# Nor do boto3's files or a cloud machine's own credentials count, nor a proxy for the loopback.
+os.environ |= {
+    "AWS_CONFIG_FILE": os.devnull,
+    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "NO_PROXY": "127.0.0.1,localhost",
+    "no_proxy": "127.0.0.1,localhost",
+}
+
+from tests.services.valkey import valkey  # noqa: E402
+from tests.services.weed import S3Server, weed  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real Valkey for the whole run; a test empties what it uses."""
+    with valkey(tmp_path_factory.mktemp("valkey")) as server:
+        yield server.url
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A real S3 server for the whole run; a test works below a prefix of its own."""
+    with weed(tmp_path_factory.mktemp("s3")) as server:
+        yield server

@@ -1,0 +1,120 @@
+"""What we use of Celery's and kombu's insides, so that an upgrade that moves them fails here."""
+
+import inspect
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from billiard.exceptions import Terminated, WorkerLostError
+from celery import Celery
+from celery.concurrency.prefork import TaskPool
+from celery.worker import state, strategy
+from celery.worker.control import Panel
+from celery.worker.request import Request, create_request_cls
+
+from lorajobs.celery import make_app
+from lorajobs.redis_client import connect
+from lorajobs.settings import Settings
+from lorajobs.tickets import TASK, TicketQueue
+
+
+@pytest.fixture
+def settings(valkey_url: str) -> Settings:
+    return Settings(redis_url=valkey_url)
+
+
+@pytest.fixture
+def app(settings: Settings) -> Iterator[Celery]:
+    app = make_app(settings)
+    yield app
+    app.close()
+
+
+def shape(value: object) -> object:
+    """The structure of a message: keys and types, no values."""
+    if isinstance(value, dict):
+        return {key: shape(inner) for key, inner in value.items()}
+    return type(value).__name__
+
+
+def test_our_envelope_is_what_kombu_puts_on_the_list(app: Celery, settings: Settings) -> None:
+    client = connect(settings.redis_url)
+    queue = TicketQueue(app, settings)
+    queue.publish("base.demo")
+    ours = queue.envelope("base.demo")
+    assert ours is not None
+    raw = client.rpop("base.demo")
+    theirs: dict[str, Any] = json.loads(str(raw))
+    mine: dict[str, Any] = json.loads(ours["message"])
+    assert mine.keys() == theirs.keys()
+    assert mine["body"] == theirs["body"]
+    # kombu adds reply_to and Celery more headers, all optional for a consumer.
+    assert (
+        mine["properties"].items()
+        <= (
+            theirs["properties"]
+            | {k: mine["properties"][k] for k in ("correlation_id", "delivery_tag")}
+        ).items()
+    )
+    for name in mine["headers"]:
+        assert shape(mine["headers"][name]) == shape(theirs["headers"][name])
+    assert theirs["headers"]["task"] == TASK
+    client.close()
+
+
+def test_depth_counts_both_kinds_of_tickets(app: Celery, settings: Settings) -> None:
+    client = connect(settings.redis_url)
+    queue = TicketQueue(app, settings)
+    assert queue.depth("base.demo") == 0
+    queue.publish("base.demo", 2)
+    ticket = queue.envelope("base.demo")
+    assert ticket is not None
+    client.lpush(ticket["queue"], ticket["message"])
+    assert queue.depth("base.demo") == 3
+    client.delete("base.demo")
+    client.close()
+
+
+def test_no_envelope_for_a_broker_of_its_own(settings: Settings) -> None:
+    apart = settings.model_copy(update={"broker_url": "amqp://127.0.0.1:1//"})
+    assert TicketQueue(make_app(apart), apart).envelope("base.demo") is None
+
+
+def test_a_strategy_takes_a_message_and_its_callbacks() -> None:
+    assert list(inspect.signature(strategy.default).parameters)[:3] == ["task", "app", "consumer"]
+    assert "task_message_handler(message, body, ack, reject, callbacks" in inspect.getsource(
+        strategy.default
+    )
+    assert list(inspect.signature(create_request_cls).parameters)[:5] == [
+        "base",
+        "task",
+        "pool",
+        "hostname",
+        "eventer",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("hook", "parameters"),
+    [
+        ("on_failure", ["self", "exc_info", "send_failed_event", "return_ok"]),
+        ("on_timeout", ["self", "soft", "timeout"]),
+        ("terminate", ["self", "pool", "signal"]),
+        ("_announce_cancelled", ["self", "emit_retry"]),
+        ("_announce_revoked", ["self", "reason", "terminated", "signum", "expired"]),
+        ("send_event", ["self", "type", "fields"]),
+    ],
+)
+def test_request_hooks(hook: str, parameters: list[str]) -> None:
+    assert list(inspect.signature(getattr(Request, hook)).parameters) == parameters
+
+
+def test_the_rest_of_what_we_touch() -> None:
+    assert isinstance(state.reserved_requests, object)
+    assert hasattr(state, "active_requests")
+    assert hasattr(state, "should_stop")
+    assert "processes" in inspect.getsource(TaskPool._get_info)
+    assert callable(Panel.register)
+    assert issubclass(WorkerLostError, Exception)
+    assert issubclass(Terminated, Exception)

@@ -1,0 +1,434 @@
+"""What every job store must do, on memory and on a real Valkey."""
+
+import uuid
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, Protocol
+
+import pytest
+import redis
+
+from lorajobs.errors import JobNotFinished, JobNotFound, StoreUnavailable, WorkerLost
+from lorajobs.jobs import (
+    AppliedLora,
+    Job,
+    JobError,
+    JobStatus,
+    JobWarning,
+    Lease,
+    Metrics,
+    Outcome,
+    Output,
+    Stage,
+    Webhook,
+)
+from lorajobs.redis_client import connect
+from lorajobs.redis_store import RedisJobStore
+from lorajobs.store import (
+    Housekeeping,
+    JobFilter,
+    JobStore,
+    LeaseStore,
+    Progress,
+    Signal,
+    Workers,
+    WorkerState,
+)
+from lorajobs.testing import ManualClock, MemoryJobStore
+from tests.jobs import a_job, an_adapter, use
+
+DIED = WorkerLost("died").as_job_error()
+DONE = Outcome(status=JobStatus.SUCCEEDED)
+HOOK = Webhook(url="https://receiver.example/hook")
+
+
+class Store(JobStore, LeaseStore, Housekeeping, Workers, Protocol):
+    """Everything at once."""
+
+
+class Backend(NamedTuple):
+    """A store, how to let its leases run out, and how to read the tickets pushed."""
+
+    store: Store
+    expire_leases: Callable[[], None]
+    make_due: Callable[[], None]
+    tickets: Callable[[], int]
+
+
+def _memory() -> Iterator[Backend]:
+    clock = ManualClock()
+    store = MemoryJobStore(clock_ms=clock)
+    yield Backend(
+        store, lambda: clock.advance(7), lambda: clock.advance(3600), lambda: len(store.tickets)
+    )
+
+
+def _redis(url: str) -> Iterator[Backend]:
+    client = connect(url)
+    prefix = f"test-{uuid.uuid4().hex[:8]}"
+    store = RedisJobStore(client, lease_s=6, max_attempts=3, prefix=prefix)
+
+    def all_scores_to_zero(index: str) -> None:
+        for member in client.zrange(f"{prefix}:{index}", 0, -1):
+            client.zadd(f"{prefix}:{index}", {member: 0})
+
+    # Rescue waits out one lease after a restart of the server; a lease of 0 s waits for nothing.
+    rescuer = RedisJobStore(client, lease_s=0, max_attempts=3, prefix=prefix)
+    store.rescue = rescuer.rescue  # type: ignore[method-assign]
+
+    def make_due() -> None:
+        all_scores_to_zero("delayed")
+        all_scores_to_zero("outbox")
+
+    yield Backend(
+        store,
+        lambda: all_scores_to_zero("leases"),
+        make_due,
+        lambda: int(client.llen(f"{prefix}.base.demo")),
+    )
+    client.close()
+
+
+@pytest.fixture(params=["memory", "redis"])
+def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
+    if request.param == "memory":
+        yield from _memory()
+    else:
+        yield from _redis(request.getfixturevalue("valkey_url"))
+
+
+@pytest.fixture
+def store(backend: Backend) -> Store:
+    return backend.store
+
+
+def claimed(store: Store, job: Job, worker: str = "w1") -> Lease:
+    store.submit(job, None)
+    lease = store.claim("demo", job.id, worker, f"ticket-{job.id}")
+    assert lease is not None
+    return lease
+
+
+def test_submit_then_get_returns_the_same_spec(store: Store) -> None:
+    job = a_job(loras=(use("pixel", 0.9),), metadata={"k": "ü"})
+    warned = job.model_copy(update={"warnings": (JobWarning(code="c", detail="d"),)})
+    assert store.submit(warned, None)
+    got = store.get(job.id)
+    assert (got.spec, got.warnings, got.status) == (job.spec, warned.warnings, JobStatus.QUEUED)
+    assert (got.steps, got.attempt, got.stage) == (4, 0, None)
+    assert got.created_ms > 0
+
+
+def test_a_repeated_submit_changes_nothing(store: Store) -> None:
+    job = a_job()
+    assert store.submit(job, None)
+    assert not store.submit(job, None)
+    assert store.backlog() == {"demo": 1}
+
+
+def test_unknown_jobs(store: Store) -> None:
+    for verb in (store.get, store.cancel, store.delete):
+        with pytest.raises(JobNotFound):
+            verb("no-such-job")
+
+
+def test_oldest_waits_first_and_positions_count(store: Store) -> None:
+    jobs = [a_job(loras=(use("pixel", 0.5),)), a_job(), a_job()]
+    for job in jobs:
+        store.submit(job, None)
+    snapshot = store.snapshot("demo")
+    assert [w.score_ms for w in snapshot.waiting] == sorted(w.score_ms for w in snapshot.waiting)
+    assert {w.id for w in snapshot.waiting} == {job.id for job in jobs}
+    order = [w.id for w in snapshot.waiting]
+    assert [store.position(store.get(i)) for i in order] == [0, 1, 2]
+    by_id = {w.id: w.adapters for w in snapshot.waiting}
+    assert by_id[jobs[0].id] == (f"{an_adapter('pixel').sha256}@0.5",)
+    assert snapshot.now_ms >= max(w.score_ms for w in snapshot.waiting)
+
+
+def test_claim_takes_a_job_once(store: Store) -> None:
+    job = a_job()
+    lease = claimed(store, job)
+    assert lease == Lease(job.id, 1)
+    got = store.get(job.id)
+    assert (got.status, got.worker, got.attempt) == (JobStatus.RUNNING, "w1", 1)
+    assert got.started_ms is not None
+    assert got.started_ms >= got.created_ms
+    assert store.claim("demo", job.id, "w2", "other") is None
+    assert store.snapshot("demo").waiting == []
+    assert store.position(got) is None
+
+
+def test_a_claim_repeated_by_the_same_ticket_gets_the_same_lease(store: Store) -> None:
+    first, second = a_job(), a_job()
+    lease = claimed(store, first)
+    store.submit(second, None)
+    ticket = f"ticket-{first.id}"
+    assert store.claim("demo", second.id, "w1", ticket) == lease
+    assert store.claim("demo", None, "w1", ticket) == lease
+    assert store.get(second.id).status is JobStatus.QUEUED
+    store.finish(lease, DONE)
+    assert store.claim("demo", None, "w1", ticket) is None
+
+
+def test_renew_records_progress_and_asks_for_cancellation(store: Store) -> None:
+    job = a_job()
+    lease = claimed(store, job)
+    assert store.renew(lease, Progress(Stage.DENOISING, 3, 4)) is Signal.GO_ON
+    got = store.get(job.id)
+    assert (got.stage, got.step, got.steps) == (Stage.DENOISING, 3, 4)
+    assert store.renew(lease) is Signal.GO_ON
+    assert store.get(job.id).stage is Stage.DENOISING
+    assert store.cancel(job.id).cancel_requested
+    assert store.get(job.id).status is JobStatus.RUNNING
+    assert store.renew(lease) is Signal.CANCEL
+
+
+def test_finish_ends_the_job_with_what_the_attempt_made(store: Store) -> None:
+    job = a_job()
+    lease = claimed(store, job)
+    outcome = Outcome(
+        status=JobStatus.SUCCEEDED,
+        applied_loras=(AppliedLora(id="pixel", revision="r", sha256="s", scale=1),),
+        outputs=(
+            Output(
+                index=0,
+                key="k",
+                content_type="image/png",
+                width=1,
+                height=1,
+                bytes=3,
+                sha256="x",
+                seed=7,
+            ),
+        ),
+        warnings=(JobWarning(code="prompt_truncated", detail="…"),),
+        metrics=Metrics(queue_s=0.5, swapped=True),
+    )
+    assert store.finish(lease, outcome)
+    got = store.get(job.id)
+    assert got.status is JobStatus.SUCCEEDED
+    assert got.applied_loras == outcome.applied_loras
+    assert got.outputs == outcome.outputs
+    assert got.warnings == outcome.warnings
+    assert got.metrics == outcome.metrics
+    assert (got.step, got.stage) == (4, None)
+    assert got.completed_ms is not None
+    # A lost reply: the same words again are no second end.
+    assert store.finish(lease, outcome)
+    assert not store.finish(lease, Outcome(status=JobStatus.FAILED))
+    assert store.get(job.id) == got
+
+
+def test_a_fenced_attempt_writes_nothing(backend: Backend) -> None:
+    store = backend.store
+    job = a_job()
+    zombie = claimed(store, job)
+    backend.expire_leases()
+    assert store.rescue().waiting_again == {"demo": 1}
+    fresh = store.claim("demo", job.id, "w2", "t2")
+    assert fresh == Lease(job.id, 2)
+    assert store.renew(zombie) is Signal.LOST
+    assert store.requeue(zombie, DIED) is None
+    assert not store.finish(zombie, DONE)
+    assert store.get(job.id).status is JobStatus.RUNNING
+    assert store.finish(fresh, DONE)
+
+
+def test_rescue_takes_only_expired_leases(backend: Backend) -> None:
+    store = backend.store
+    lease = claimed(store, a_job())
+    assert store.rescue() == ({}, 0)
+    assert store.renew(lease) is Signal.GO_ON
+
+
+def test_the_last_attempt_that_is_lost_fails_the_job(backend: Backend) -> None:
+    store = backend.store
+    job = a_job(webhook=HOOK)
+    store.submit(job, None)
+    for attempt in (1, 2, 3):
+        assert store.claim("demo", job.id, "w1", f"t{attempt}") == Lease(job.id, attempt)
+        backend.expire_leases()
+        rescued = store.rescue()
+    assert rescued == ({}, 1)
+    got = store.get(job.id)
+    assert got.status is JobStatus.FAILED
+    assert got.error is not None
+    assert got.error.code == "worker_lost"
+    assert [d.event for d in store.due_deliveries(10, 30)] == ["job.failed"]
+
+
+def test_a_requeued_job_keeps_its_place(store: Store) -> None:
+    first, second = a_job(), a_job()
+    lease = claimed(store, first)
+    store.submit(second, None)
+    assert store.requeue(lease, DIED) is JobStatus.QUEUED
+    assert store.get(first.id).worker is None
+    assert {w.id for w in store.snapshot("demo").waiting} == {first.id, second.id}
+    assert store.claim("demo", first.id, "w1", "t2") == Lease(first.id, 2)
+
+
+def test_a_delayed_job_waits_apart_until_it_is_due(backend: Backend) -> None:
+    store = backend.store
+    job = a_job()
+    lease = claimed(store, job)
+    assert store.requeue(lease, DIED, delay_s=60) is JobStatus.QUEUED
+    assert store.snapshot("demo").waiting == []
+    assert store.claim("demo", job.id, "w1", "t2") is None
+    assert store.position(store.get(job.id)) == 0
+    assert store.rescue() == ({}, 0)
+    backend.make_due()
+    assert store.rescue().waiting_again == {"demo": 1}
+    assert store.claim("demo", job.id, "w1", "t2") is not None
+
+
+def test_a_refunded_attempt_does_not_count(store: Store) -> None:
+    job = a_job()
+    store.submit(job, None)
+    for attempt in range(1, 6):
+        lease = store.claim("demo", job.id, "w1", f"t{attempt}")
+        assert lease == Lease(job.id, attempt)
+        assert store.requeue(lease, DIED, refund=True) is JobStatus.QUEUED
+
+
+def test_requeue_fails_with_its_error_after_the_last_attempt(store: Store) -> None:
+    job = a_job()
+    store.submit(job, None)
+    error = JobError(code="upload_failed", title="t", detail="d", retryable=True)
+    statuses = []
+    for attempt in (1, 2, 3):
+        lease = store.claim("demo", job.id, "w1", f"t{attempt}")
+        assert lease is not None
+        statuses.append(store.requeue(lease, error))
+    assert statuses == [JobStatus.QUEUED, JobStatus.QUEUED, JobStatus.FAILED]
+    assert store.get(job.id).error == error
+
+
+def test_tickets_are_pushed_with_the_job(backend: Backend) -> None:
+    store = backend.store
+    client = getattr(store, "_redis", None)
+    queue = f"{getattr(store, '_prefix', 'memory')}.base.demo"
+    ticket = {"queue": queue, "message": "{}"}
+    job = a_job()
+    assert store.submit(job, ticket)
+    assert backend.tickets() == 1
+    assert not store.submit(job, ticket)
+    assert backend.tickets() == 1
+    lease = store.claim("demo", job.id, "w1", "t1")
+    assert lease is not None
+    store.requeue(lease, DIED, ticket=ticket)
+    assert backend.tickets() == 2
+    lease = store.claim("demo", job.id, "w1", "t2")
+    assert lease is not None
+    store.requeue(lease, DIED, ticket=ticket, delay_s=9)
+    assert backend.tickets() == 2
+    if client is not None:
+        client.delete(queue)
+
+
+def test_cancel_of_a_waiting_job_is_final_and_idempotent(store: Store) -> None:
+    job = a_job(webhook=HOOK)
+    store.submit(job, None)
+    canceled = store.cancel(job.id)
+    assert canceled.status is JobStatus.CANCELED
+    assert store.cancel(job.id) == canceled
+    assert store.snapshot("demo").waiting == []
+    assert store.claim("demo", job.id, "w1", "t") is None
+    assert [d.event for d in store.due_deliveries(10, 30)] == ["job.canceled"]
+
+
+def test_a_canceled_job_is_not_run_again_after_its_worker_died(backend: Backend) -> None:
+    store = backend.store
+    job = a_job()
+    claimed(store, job)
+    store.cancel(job.id)
+    backend.expire_leases()
+    assert store.rescue() == ({}, 1)
+    assert store.get(job.id).status is JobStatus.CANCELED
+
+
+def test_cancel_of_a_delayed_job(backend: Backend) -> None:
+    store = backend.store
+    job = a_job()
+    store.requeue(claimed(store, job), DIED, delay_s=60)
+    assert store.cancel(job.id).status is JobStatus.CANCELED
+    backend.make_due()
+    assert store.rescue() == ({}, 0)
+
+
+def test_delete_only_after_the_end(store: Store) -> None:
+    job = a_job(webhook=HOOK)
+    lease = claimed(store, job)
+    with pytest.raises(JobNotFinished):
+        store.delete(job.id)
+    store.finish(lease, DONE)
+    store.delete(job.id)
+    with pytest.raises(JobNotFound):
+        store.get(job.id)
+    assert store.page(JobFilter(), 10, None).jobs == []
+    assert store.due_deliveries(10, 30) == []
+
+
+def test_pages_are_newest_first_and_complete(store: Store) -> None:
+    jobs = [a_job(loras=(use("soft3d"),) if i % 3 == 0 else ()) for i in range(7)]
+    for job in jobs:
+        store.submit(job, None)
+    seen: list[str] = []
+    cursor = None
+    while True:
+        page = store.page(JobFilter(), 3, cursor)
+        assert len(page.jobs) <= 3
+        seen += [job.id for job in page.jobs]
+        cursor = page.cursor
+        if cursor is None:
+            break
+    assert sorted(seen) == sorted(job.id for job in jobs)
+    times = [store.get(i).created_ms for i in seen]
+    assert times == sorted(times, reverse=True)
+    only = store.page(JobFilter(lora="soft3d", model="demo", status=JobStatus.QUEUED), 10, None)
+    assert {job.id for job in only.jobs} == {jobs[0].id, jobs[3].id, jobs[6].id}
+    assert store.page(JobFilter(status=JobStatus.FAILED), 10, None).jobs == []
+    assert store.page(JobFilter(model="other"), 10, None).jobs == []
+
+
+def test_a_delivery_is_leased_then_settled(backend: Backend) -> None:
+    store = backend.store
+    job = a_job(webhook=HOOK)
+    store.finish(claimed(store, job), DONE)
+    (delivery,) = store.due_deliveries(10, 30)
+    assert delivery == (f"{job.id}.succeeded", job.id, HOOK.url, "job.succeeded", 1)
+    assert store.due_deliveries(10, 30) == []
+    store.settle(delivery, 60)
+    assert store.due_deliveries(10, 30) == []
+    backend.make_due()
+    (again,) = store.due_deliveries(10, 30)
+    assert (again.id, again.tries) == (delivery.id, 2)
+    store.settle(again, None)
+    backend.make_due()
+    assert store.due_deliveries(10, 30) == []
+    # A late try of a settled delivery does not revive it.
+    store.settle(delivery, 0)
+    assert store.due_deliveries(10, 30) == []
+
+
+def test_no_webhook_no_delivery(store: Store) -> None:
+    store.finish(claimed(store, a_job()), DONE)
+    assert store.due_deliveries(10, 30) == []
+
+
+def test_workers_are_listed_while_they_live(backend: Backend) -> None:
+    store = backend.store
+    loaded = [AppliedLora(id="pixel", revision="r", sha256="s", scale=0.5)]
+    worker = WorkerState("w2", "demo", "warm", loaded, "job")
+    store.put_worker(worker, 60)
+    store.put_worker(WorkerState("w1", "demo", "loading", [], None), 60)
+    assert [w.name for w in store.workers()] == ["w1", "w2"]
+    assert store.workers()[1] == worker
+
+
+def test_a_dead_server_is_a_store_error() -> None:
+    client = redis.Redis(port=1, decode_responses=True)
+    store = RedisJobStore(client, lease_s=6, max_attempts=3)
+    with pytest.raises(StoreUnavailable, match="does not answer"):
+        store.submit(a_job(), None)
+    with pytest.raises(StoreUnavailable):
+        store.get("x")

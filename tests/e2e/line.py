@@ -1,0 +1,168 @@
+"""The whole line as real processes of a test: API, workers, courier, on a Valkey of its own."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.services.leash import leashed
+from tests.services.server import HOST, free_ports
+
+POLL_S = 0.02
+ENDED = frozenset({"succeeded", "failed", "canceled", "expired"})
+
+
+class Line:
+    """Starts processes with one environment, and asks the API about jobs."""
+
+    def __init__(self, folder: Path, env: dict[str, str]) -> None:
+        self.folder = folder
+        self.port = free_ports(1)[0]
+        self.env = {
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "LORAJOBS_DATA_DIR": str(folder / "data"),
+            "LORAJOBS_API_PORT": str(self.port),
+            "LORAJOBS_ALLOW_PRIVATE_URLS": "true",
+            **env,
+        }
+        self.url = f"http://{HOST}:{self.port}"
+        self.http = httpx.Client(base_url=self.url, timeout=30, trust_env=False)
+        self._processes: list[subprocess.Popen[bytes]] = []
+
+    def start(self, name: str, *argv: str) -> subprocess.Popen[bytes]:
+        """Starts a Python program of the line; its log is `<name>.log`."""
+        with (self.folder / f"{name}.log").open("ab") as log:
+            process = subprocess.Popen(
+                leashed([sys.executable, *argv]),
+                env=self.env,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self._processes.append(process)
+        return process
+
+    def start_api(self) -> subprocess.Popen[bytes]:
+        """Starts the API and waits until it is ready."""
+        process = self.start("api", "-m", "lorajobs", "api")
+        self.until(lambda: self._answers("/readyz"), "the API is ready")
+        return process
+
+    def start_courier(self) -> subprocess.Popen[bytes]:
+        """Starts the courier."""
+        return self.start("courier", "-m", "lorajobs", "courier")
+
+    def start_painter(
+        self, name: str = "painter", step_s: float = 0.0
+    ) -> "subprocess.Popen[bytes]":
+        """Starts a worker that paints, and waits until it is warm."""
+        return self._warm(name, "-m", "tests.services.paint_worker", "demo", str(step_s))
+
+    def start_worker(self, name: str = "worker") -> subprocess.Popen[bytes]:
+        """Starts a worker on the demo base, and waits until it is warm."""
+        return self._warm(name, "-m", "lorajobs", "worker", "--model", "demo")
+
+    def _warm(self, name: str, *argv: str) -> subprocess.Popen[bytes]:
+        before = len(self.warm_workers())
+        process = self.start(name, *argv)
+        self.until(lambda: len(self.warm_workers()) > before, f"{name} is warm")
+        return process
+
+    def warm_workers(self) -> list[dict[str, Any]]:
+        """The live workers that have their base loaded."""
+        (model,) = self.http.get("/v1/models").raise_for_status().json()["models"]
+        return [w for w in model["workers"] if w["state"] == "warm"]
+
+    def _answers(self, path: str) -> bool:
+        try:
+            return self.http.get(path).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def submit(self, prompt: str = "a red heart", **fields: Any) -> dict[str, Any]:
+        """POSTs a job to the demo base; returns its document."""
+        body = {"model": "demo", "prompt": prompt, "num_inference_steps": 4, "seed": 7, **fields}
+        reply = self.http.post("/v1/jobs", json=body)
+        assert reply.status_code == 202, reply.text
+        return dict(reply.json())
+
+    def job(self, job_id: str) -> dict[str, Any]:
+        """The job's document."""
+        return dict(self.http.get(f"/v1/jobs/{job_id}").raise_for_status().json())
+
+    def ended(self, job_id: str, deadline_s: float = 20) -> dict[str, Any]:
+        """The job's document once it has ended."""
+        return self.reached(job_id, lambda job: job["status"] in ENDED, deadline_s)
+
+    def reached(
+        self, job_id: str, state: Callable[[dict[str, Any]], bool], deadline_s: float = 20
+    ) -> dict[str, Any]:
+        """The job's document once it is in this state."""
+        found: list[dict[str, Any]] = []
+
+        def there() -> bool:
+            found[:] = [self.job(job_id)]
+            return state(found[0])
+
+        self.until(there, f"job {job_id}", deadline_s)
+        return found[0]
+
+    def run(self, prompt: str = "a red heart", **fields: Any) -> dict[str, Any]:
+        """Submits a job and waits until it has succeeded."""
+        job = self.ended(self.submit(prompt, **fields)["id"])
+        assert job["status"] == "succeeded", job["error"]
+        return job
+
+    def until(self, condition: Callable[[], bool], what: str, deadline_s: float = 20) -> None:
+        """Polls until the condition holds.
+
+        Raises: AssertionError with the ends of all logs.
+        """
+        deadline = time.monotonic() + deadline_s
+        while not condition():
+            if time.monotonic() > deadline:
+                raise AssertionError(f"not within {deadline_s:g} s: {what}\n{self.logs()}")
+            time.sleep(POLL_S)
+
+    def logs(self) -> str:
+        """The end of every process's log."""
+        return "\n".join(
+            f"--- {log.name}\n{log.read_text(errors='replace')[-3000:]}"
+            for log in sorted(self.folder.glob("*.log"))
+        )
+
+    def stop(self, processes: Sequence["subprocess.Popen[bytes]"] | None = None) -> None:
+        """Kills processes, all if none are given, and whatever they started."""
+        for process in self._processes if processes is None else processes:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def children_of(pid: int) -> list[int]:
+    """The process ids of a process's children, on Linux."""
+    return [
+        int(child)
+        for task in Path(f"/proc/{pid}/task").iterdir()
+        for child in (task / "children").read_text().split()
+    ]
+
+
+@contextmanager
+def line(folder: Path, **env: str) -> Iterator[Line]:
+    """A line without processes yet; all that it starts are killed at the end."""
+    made = Line(folder, env)
+    try:
+        yield made
+    finally:
+        made.stop()
+        made.http.close()

@@ -1,0 +1,153 @@
+"""The queue with real processes and a painting engine: exchange, rescue, cancel, shutdown."""
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.line import Line, children_of, line
+from tests.services.valkey import valkey
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
+    folder = tmp_path_factory.mktemp("queue")
+    with valkey(tmp_path_factory.mktemp("queue-valkey")) as server:
+        env = {
+            "LORAJOBS_REDIS_URL": server.url,
+            "LORAJOBS_LEASE_S": "2",
+            "LORAJOBS_RENEW_S": "0.5",
+            "LORAJOBS_CANCEL_GRACE_S": "5",
+        }
+        with line(folder, **env) as made:
+            made.start_api()
+            made.start_courier()
+            yield made
+
+
+@pytest.fixture
+def painter(running: Line) -> Iterator[int]:
+    """One worker that takes 50 ms a step; its process id."""
+    process = running.start_painter(step_s=0.05)
+    yield process.pid
+    running.stop([process])
+    running.until(lambda: not running.warm_workers(), "the worker is forgotten")
+
+
+def test_jobs_run_in_order_under_their_own_ids(running: Line, painter: int) -> None:
+    submitted = [running.submit(seed=i, loras=[{"id": "pixel"}])["id"] for i in range(5)]
+    ended = [running.ended(job_id) for job_id in submitted]
+    assert {job["status"] for job in ended} == {"succeeded"}
+    started = [job["started_at"] for job in ended]
+    assert started == sorted(started)
+    assert all(job["attempts"] == 1 for job in ended)
+    assert all(job["applied_loras"][0]["id"] == "pixel" for job in ended)
+    log = (running.folder / "painter.log").read_text()
+    assert all(f"lorajobs.generate[{job_id}]" in log for job_id in submitted)
+
+
+def test_a_killed_child_gives_its_job_back_at_once(running: Line, painter: int) -> None:
+    job = running.submit(num_inference_steps=40)
+    running.reached(job["id"], lambda j: j["progress"]["step"] > 0)
+    (child,) = children_of(painter)
+    os.kill(child, signal.SIGKILL)
+    ended = running.ended(job["id"])
+    assert (ended["status"], ended["attempts"]) == ("succeeded", 2)
+    assert len(ended["outputs"]) == 1
+
+
+def test_a_killed_worker_s_job_is_rescued_by_another(running: Line, painter: int) -> None:
+    job = running.submit(num_inference_steps=100)
+    running.reached(job["id"], lambda j: j["status"] == "running")
+    other = running.start_painter("other")
+    os.killpg(painter, signal.SIGKILL)
+    # The rescue: lease, sweep, claim. The bound of the issue is 10 s at a lease of 6 s.
+    ended = running.ended(job["id"], deadline_s=10)
+    assert (ended["status"], ended["attempts"]) == ("succeeded", 2)
+    running.stop([other])
+
+
+def test_a_canceled_job_stops_and_the_worker_stays_warm(running: Line, painter: int) -> None:
+    job = running.submit(num_inference_steps=100)
+    running.reached(job["id"], lambda j: j["progress"]["step"] > 0)
+    (child,) = children_of(painter)
+    reply = running.http.post(f"/v1/jobs/{job['id']}/cancel")
+    assert reply.status_code == 202
+    ended = running.ended(job["id"], deadline_s=10)
+    assert ended["status"] == "canceled"
+    assert ended["progress"]["step"] < 100
+    assert children_of(painter) == [child]
+    assert running.run()["attempts"] == 1
+    again = running.http.post(f"/v1/jobs/{job['id']}/cancel")
+    assert (again.status_code, again.json()["status"]) == (200, "canceled")
+
+
+def test_sigterm_lets_the_running_job_finish(running: Line) -> None:
+    process = running.start_painter("leaving", step_s=0.05)
+    # Longer than a lease: it must stay renewed while the worker shuts down.
+    job = running.submit(num_inference_steps=80)
+    running.reached(job["id"], lambda j: j["progress"]["step"] > 0)
+    waiting = running.submit()
+    process.send_signal(signal.SIGTERM)
+    ended = running.ended(job["id"])
+    assert (ended["status"], ended["attempts"]) == ("succeeded", 1)
+    assert process.wait(timeout=30) == 0
+    assert running.job(waiting["id"])["status"] == "queued"
+    other = running.start_painter("next")
+    assert running.ended(waiting["id"])["attempts"] == 1
+    running.stop([other])
+    running.until(lambda: not running.warm_workers(), "the worker is forgotten")
+
+
+def test_a_job_that_kills_its_worker_fails_after_its_attempts(running: Line, painter: int) -> None:
+    job = running.submit(num_inference_steps=100)
+    for attempt in (1, 2, 3):
+        running.reached(
+            job["id"],
+            lambda j, n=attempt: j["attempts"] == n and j["status"] == "running",  # type: ignore[misc]
+        )
+        for child in children_of(painter):
+            os.kill(child, signal.SIGKILL)
+    ended = running.ended(job["id"])
+    assert (ended["status"], ended["error"]["code"]) == ("failed", "worker_lost")
+    assert running.run()["status"] == "succeeded"
+
+
+def test_a_failing_job_fails_once_and_a_retryable_one_is_tried_again(
+    running: Line, painter: int
+) -> None:
+    failed = running.ended(running.submit("fail:bad_picture")["id"])
+    assert (failed["status"], failed["attempts"]) == ("failed", 1)
+    assert failed["error"]["code"] == "bad_picture"
+    oom = running.submit("fail:oom")
+    tried = running.reached(oom["id"], lambda j: j["attempts"] == 2)
+    assert tried["status"] in ("queued", "running")
+    running.http.post(f"/v1/jobs/{oom['id']}/cancel")
+    assert running.ended(oom["id"])["status"] == "canceled"
+
+
+def test_a_worker_without_its_ticket_gets_a_new_one(running: Line) -> None:
+    import redis
+
+    job = running.submit()
+    client = redis.Redis.from_url(running.env["LORAJOBS_REDIS_URL"], decode_responses=True)
+    assert client.delete("base.demo") == 1
+    painter = running.start_painter("ticketless")
+    assert running.ended(job["id"])["status"] == "succeeded"
+    running.stop([painter])
+    client.close()
+    running.until(lambda: not running.warm_workers(), "the worker is forgotten")
+
+
+def test_the_message_on_the_broker_names_no_job(running: Line) -> None:
+    import redis
+
+    job = running.submit()
+    client = redis.Redis.from_url(running.env["LORAJOBS_REDIS_URL"], decode_responses=True)
+    (raw,) = client.lrange("base.demo", 0, -1)
+    assert job["id"] not in raw
+    assert json.loads(raw)["headers"]["task"] == "lorajobs.generate"
+    running.http.post(f"/v1/jobs/{job['id']}/cancel")
+    client.close()

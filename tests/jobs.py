@@ -1,0 +1,56 @@
+"""Builders of jobs for tests."""
+
+import hashlib
+import uuid
+from typing import Any
+
+from lorajobs.jobs import Adapter, AdapterUse, Job, JobSpec, JobStatus, OutputFormat
+
+
+def an_adapter(name: str = "pixel", **fields: Any) -> Adapter:
+    """An adapter pinned to made-up bytes."""
+    sha = hashlib.sha256(name.encode()).hexdigest()
+    return Adapter(
+        **{
+            "id": name,
+            "location": f"blob:{sha}",
+            "revision": f"sha256:{sha}",
+            "sha256": sha,
+            "bytes": 10,
+            "weight_name": f"{name}.safetensors",
+            **fields,
+        }
+    )
+
+
+def a_spec(**fields: Any) -> JobSpec:
+    """A valid spec for the demo base."""
+    return JobSpec(
+        **{
+            "model": "demo",
+            "prompt": "a red heart",
+            "negative_prompt": "",
+            "width": 128,
+            "height": 128,
+            "num_inference_steps": 4,
+            "guidance_scale": 4.0,
+            "seed": 7,
+            "num_images": 1,
+            "scheduler": None,
+            "loras": (),
+            "output": OutputFormat(),
+            "webhook": None,
+            "metadata": {},
+            **fields,
+        }
+    )
+
+
+def a_job(**fields: Any) -> Job:
+    """A job that waits."""
+    return Job(id=str(uuid.uuid4()), status=JobStatus.QUEUED, spec=a_spec(**fields), created_ms=0)
+
+
+def use(name: str = "pixel", scale: float = 1.0) -> AdapterUse:
+    """One adapter at one scale."""
+    return AdapterUse(adapter=an_adapter(name), scale=scale)

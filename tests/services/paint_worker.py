@@ -1,0 +1,17 @@
+"""A real worker process that paints instead of running a pipeline; for tests of the queue."""
+
+import sys
+
+from lorajobs.catalog import ModelEntry
+from lorajobs.engine.base import Engine
+from lorajobs.engine.paint import PaintEngine
+from lorajobs.settings import Settings
+from lorajobs.worker import run_worker
+
+
+def _paint(entry: ModelEntry, settings: Settings) -> Engine:
+    return PaintEngine(step_s=float(sys.argv[2]))
+
+
+if __name__ == "__main__":
+    sys.exit(run_worker(Settings.from_env(), sys.argv[1], _paint))

@@ -1,0 +1,87 @@
+"""A library with a few adapters on disk: three bases, and adapters that fit one, two or none."""
+
+import json
+from pathlib import Path
+
+from lorajobs.adapters.library import Library
+from lorajobs.adapters.registry import MemoryLoraRegistry
+from lorajobs.catalog import Catalog
+from lorajobs.errors import UrlNotAllowed
+from lorajobs.settings import Settings
+from lorajobs.storage.folder import FolderStore
+
+PUBLIC_URL = "https://api.example"
+
+
+def weights(name: str) -> bytes:
+    """A valid safetensors file with one tensor, another one for each name."""
+    data = name.encode()
+    tensor = {"dtype": "U8", "shape": [len(data)], "data_offsets": [0, len(data)]}
+    header = json.dumps({"unet.lora_A.weight": tensor}).encode()
+    return len(header).to_bytes(8, "little") + header + data
+
+
+def refuse_private(url: str) -> None:
+    """A check of webhooks that asks no name server."""
+    if "private" in url:
+        raise UrlNotAllowed(f"{url} leads to a private address")
+
+
+class Shelf:
+    """Everything about models and adapters that the API needs, below one folder.
+
+    `pixel` and `line` belong to `demo`, `far` to `third`; `cousin` accepts demo's adapters.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.root = folder / "loras"
+        self.root.mkdir()
+        self.catalog = Catalog.model_validate(
+            {
+                "models": {
+                    "demo": {
+                        "repo": "owner/demo",
+                        "aliases": ["emoji"],
+                        "accepts": ["family/original"],
+                        "schedulers": ["DDIMScheduler", "EulerDiscreteScheduler"],
+                        "defaults": {"width": 128, "height": 96, "guidance_scale": 4.0},
+                        "limits": {
+                            "min_size": 64,
+                            "max_size": 256,
+                            "max_pixels": 128 * 256,
+                            "multiple_of": 32,
+                            "max_steps": 50,
+                            "max_guidance_scale": 20,
+                            "max_images": 4,
+                        },
+                    },
+                    "cousin": {"repo": "owner/cousin", "accepts": ["owner/demo"]},
+                    "third": {"repo": "owner/third"},
+                },
+                "loras": {
+                    "pixel": {"source": self.file("pixel"), "base": "demo", "scale": 0.8},
+                    "line": {"source": self.file("line"), "base": "demo"},
+                    "far": {"source": self.file("far"), "base": "third"},
+                },
+            }
+        )
+        self.settings = Settings(
+            data_dir=folder / "data", lora_roots=(self.root,), public_url=PUBLIC_URL
+        )
+        self.objects = FolderStore(folder / "objects", PUBLIC_URL, 3600)
+        self.library = Library(self.settings, self.catalog, MemoryLoraRegistry(), self.objects)
+
+    def file(self, name: str) -> str:
+        """Puts a weight file on the shelf."""
+        path = self.root / f"{name}.safetensors"
+        path.write_bytes(weights(name))
+        return str(path)
+
+    def peft(self, name: str, base: str) -> str:
+        """Puts a PEFT folder on the shelf whose config names its base."""
+        folder = self.root / name
+        folder.mkdir()
+        (folder / "adapter_model.safetensors").write_bytes(weights(name))
+        config = {"peft_type": "LORA", "r": 4, "base_model_name_or_path": base}
+        (folder / "adapter_config.json").write_text(json.dumps(config))
+        return str(folder)

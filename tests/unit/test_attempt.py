@@ -1,0 +1,251 @@
+"""One attempt from claim to end, with a painting engine, a memory store and a real folder store."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from lorajobs import attempt
+from lorajobs.adapters.library import Library
+from lorajobs.adapters.registry import MemoryLoraRegistry
+from lorajobs.attempt import Bench, Ending
+from lorajobs.catalog import Catalog
+from lorajobs.engine.base import LocalAdapter
+from lorajobs.engine.paint import PaintEngine
+from lorajobs.errors import StoreUnavailable, UploadFailed
+from lorajobs.jobs import AppliedLora, Job, JobStatus, Lease, Stage
+from lorajobs.pictures import read_text
+from lorajobs.settings import Settings
+from lorajobs.storage.folder import FolderStore
+from lorajobs.store import Progress, Signal
+from lorajobs.testing import ManualClock, MemoryJobStore
+from lorajobs.worker_page import WorkerPage
+from tests.jobs import a_job, a_spec, an_adapter, use
+
+
+class Shop:
+    """A bench and what a test wants to see of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.settings = Settings(data_dir=folder)
+        self.clock = ManualClock()
+        self.store = MemoryJobStore(clock_ms=self.clock)
+        self.objects = FolderStore(folder / "objects", "http://localhost", 60)
+        self.page = WorkerPage()
+        self.catalog = Catalog.load(None)
+        self.library = Library(self.settings, self.catalog, MemoryLoraRegistry(), self.objects)
+        self.engine = PaintEngine()
+        self.engine.load()
+        self.loaded: list[Sequence[AppliedLora]] = []
+
+    def pinned(self, name: str, scale: float = 1.0) -> object:
+        record = self.library.find(name)
+        assert record is not None
+        return use(name, scale).model_copy(update={"adapter": self.library.pin(record)})
+
+    def run(self, job: Job, ticket: str = "t1", **parts: object) -> tuple[Ending, str]:
+        self.store.submit(job, None)
+        lease = self.store.claim("demo", job.id, "w1", ticket)
+        assert lease is not None
+        return attempt.run(self.bench(**parts), lease)
+
+    def bench(self, **parts: object) -> Bench:
+        return Bench(
+            **{  # type: ignore[arg-type]
+                "settings": self.settings,
+                "store": self.store,
+                "library": self.library,
+                "engine": self.engine,
+                "objects": self.objects,
+                "cancel": self.page,
+                "say_loaded": self.loaded.append,
+                **parts,
+            }
+        )
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Shop:
+    return Shop(tmp_path)
+
+
+def test_a_job_succeeds_with_pictures_that_say_how_they_were_made(
+    shop: Shop, tmp_path: Path
+) -> None:
+    job = a_job(loras=(shop.pinned("pixel", 0.9),), num_images=2)
+    assert shop.run(job) == (Ending.SUCCEEDED, "")
+    got = shop.store.get(job.id)
+    assert [o.seed for o in got.outputs] == [7, 8]
+    assert [(a.id, a.scale) for a in got.applied_loras] == [("pixel", 0.9)]
+    assert got.metrics.swapped is True
+    assert {"queue_s", "fetch_s", "swap_s", "generate_s", "upload_s"} <= {
+        name for name, value in got.metrics if value is not None
+    }
+    target = tmp_path / "picture.png"
+    shop.objects.fetch(got.outputs[1].key, target, 10**6)
+    text = read_text(target.read_bytes())
+    assert (text["prompt"], text["seed"]) == ("a red heart", "8")
+    assert "pixel" in str(text)
+    assert [lora.id for lora in shop.loaded[-1]] == ["pixel"]
+
+
+def test_pictures_say_nothing_if_the_operator_opts_out(shop: Shop, tmp_path: Path) -> None:
+    silent = shop.settings.model_copy(update={"picture_metadata": False})
+    job = a_job()
+    assert shop.run(job, settings=silent)[0] is Ending.SUCCEEDED
+    target = tmp_path / "picture.png"
+    shop.objects.fetch(shop.store.get(job.id).outputs[0].key, target, 10**6)
+    assert read_text(target.read_bytes()) == {}
+
+
+def test_only_a_change_of_adapters_is_a_swap(shop: Shop) -> None:
+    pixel = shop.pinned("pixel")
+    for number, (loras, swapped) in enumerate(
+        [((pixel,), True), ((pixel,), False), ((), True), ((), False)]
+    ):
+        job = a_job(loras=loras)
+        shop.run(job, ticket=f"t{number}")
+        assert shop.store.get(job.id).metrics.swapped is swapped
+
+
+def test_a_cancellation_read_from_memory_stops_at_the_next_step(shop: Shop) -> None:
+    job = a_job(webhook=None, num_inference_steps=50)
+    shop.page.ask_cancel(Lease(job.id, 1))
+    assert shop.run(job)[0] is Ending.CANCELED
+    assert shop.store.get(job.id).status is JobStatus.CANCELED
+    other = a_job()
+    assert shop.run(other, ticket="t2")[0] is Ending.SUCCEEDED
+
+
+def test_a_cancellation_told_by_the_store_stops_too(shop: Shop) -> None:
+    job = a_job()
+    shop.store.submit(job, None)
+    lease = shop.store.claim("demo", job.id, "w1", "t1")
+    assert lease is not None
+    shop.store.cancel(job.id)
+    assert attempt.run(shop.bench(), lease)[0] is Ending.CANCELED
+
+
+def test_an_attempt_that_lost_its_lease_writes_nothing(shop: Shop) -> None:
+    job = a_job()
+    shop.store.submit(job, None)
+    lease = shop.store.claim("demo", job.id, "w1", "t1")
+    assert lease is not None
+    shop.clock.advance(10)
+    shop.store.rescue()
+    assert shop.store.claim("demo", job.id, "w2", "t2") == Lease(job.id, 2)
+    assert attempt.run(shop.bench(), lease)[0] is Ending.LOST
+    assert shop.store.get(job.id).status is JobStatus.RUNNING
+
+
+@pytest.mark.parametrize("code", ["bad_picture", "internal"])
+def test_a_final_error_fails_the_job(shop: Shop, code: str) -> None:
+    job = a_job(prompt=f"fail:{code}")
+    ending, reason = shop.run(job)
+    assert ending is Ending.FAILED
+    assert reason.startswith(code)
+    got = shop.store.get(job.id)
+    assert got.error is not None
+    assert (got.error.code, got.attempt, got.outputs) == (code, 1, ())
+
+
+def test_a_retryable_error_puts_the_job_back_until_its_attempts_are_used(shop: Shop) -> None:
+    job = a_job(prompt="fail:oom")
+    endings = []
+    for number in range(3):
+        endings.append(shop.run(job, ticket=f"t{number}")[0])
+        shop.clock.advance(61)
+        shop.store.rescue()
+    assert endings == [Ending.REQUEUED, Ending.REQUEUED, Ending.FAILED]
+    got = shop.store.get(job.id)
+    assert got.error is not None
+    assert (got.error.code, got.error.retryable) == ("oom", True)
+
+
+def test_an_adapter_that_cannot_be_fetched_costs_no_step(shop: Shop) -> None:
+    job = a_job(loras=(use("gone"),))
+    ending, reason = shop.run(job)
+    assert ending in (Ending.REQUEUED, Ending.FAILED)
+    assert reason.startswith("lora_")
+    assert shop.store.get(job.id).step == 0
+    assert shop.engine.applied() == ()
+
+
+def test_a_memory_error_becomes_ours(shop: Shop) -> None:
+    class Hungry(PaintEngine):
+        def apply(self, adapters: Sequence[LocalAdapter]) -> Sequence[AppliedLora]:
+            raise MemoryError("cannot allocate")
+
+    ending, reason = shop.run(a_job(), engine=Hungry())
+    assert (ending, reason.split(":")[0]) == (Ending.REQUEUED, "oom")
+
+
+def test_an_unexpected_error_fails_the_job_and_says_which(shop: Shop) -> None:
+    class Broken(PaintEngine):
+        def apply(self, adapters: Sequence[LocalAdapter]) -> Sequence[AppliedLora]:
+            raise ZeroDivisionError("surprise")
+
+    ending, reason = shop.run(a_job(), engine=Broken())
+    assert (ending, reason) == (Ending.FAILED, "internal: ZeroDivisionError: surprise")
+
+
+def test_a_failed_upload_leaves_nothing_behind(shop: Shop, tmp_path: Path) -> None:
+    class Full(FolderStore):
+        def put(self, key: str, data: bytes | Path, content_type: str) -> None:
+            if key.endswith("1.png"):
+                raise UploadFailed("disk full")
+            super().put(key, data, content_type)
+
+    objects = Full(tmp_path / "full", "http://localhost", 60)
+    job = a_job(num_images=2)
+    assert shop.run(job, objects=objects)[0] is Ending.REQUEUED
+    assert not objects.exists(f"jobs/{job.id}/1/0.png")
+
+
+def test_the_time_limit_is_kept_at_a_step(shop: Shop) -> None:
+    brief = shop.settings.model_copy(update={"max_runtime_s": 0.0})
+    ending, reason = shop.run(a_job(), settings=brief)
+    assert (ending, reason.split(":")[0]) == (Ending.FAILED, "time_limit")
+
+
+def test_progress_may_be_lost_but_not_the_end(shop: Shop) -> None:
+    class Flaky(MemoryJobStore):
+        refusals = 2
+
+        def renew(self, lease: Lease, progress: Progress | None = None) -> Signal:
+            raise StoreUnavailable("down")
+
+        def finish(self, lease: Lease, outcome: attempt.Outcome) -> bool:
+            if self.refusals:
+                self.refusals -= 1
+                raise StoreUnavailable("down")
+            return super().finish(lease, outcome)
+
+    flaky = Flaky()
+    shop.store = flaky
+    job = a_job()
+    assert shop.run(job)[0] is Ending.SUCCEEDED
+    assert flaky.get(job.id).status is JobStatus.SUCCEEDED
+
+
+def test_stages_are_told_in_order(shop: Shop) -> None:
+    told: list[Progress] = []
+
+    class Listening(MemoryJobStore):
+        def renew(self, lease: Lease, progress: Progress | None = None) -> Signal:
+            if progress:
+                told.append(progress)
+            return super().renew(lease, progress)
+
+    shop.store = Listening()
+    shop.run(a_job())
+    stages = list(dict.fromkeys(p.stage for p in told))
+    assert stages == [Stage.LOADING_ADAPTER, Stage.DENOISING, Stage.DECODING, Stage.UPLOADING]
+    begun = {stage: next(p.step for p in told if p.stage is stage) for stage in stages}
+    assert list(begun.values()) == [0, 0, 4, 4]
+    assert told[-1].step == told[-1].steps == 4
+
+
+def test_specs_of_tests_are_valid() -> None:
+    assert a_spec().model == "demo"
+    assert an_adapter("x").sha256 != an_adapter("y").sha256

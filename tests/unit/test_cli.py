@@ -1,0 +1,211 @@
+import json
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from lorajobs.cli import main
+from lorajobs.commands.request import parse_lora
+from lorajobs.ports import free_port
+from lorajobs.supervisor import EX_CONFIG
+from lorajobs.valkey import EmbeddedValkey
+from tests.services.scripted_api import Answer, ScriptedApi, scripted_api
+from tests.unit.documents import PICTURE, job_document, output_document
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def api() -> Iterator[ScriptedApi]:
+    with scripted_api() as server:
+        yield server
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs a command in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    runner = CliRunner()
+
+    def invoke(*words: object, **environment: str) -> Result:
+        return runner.invoke(main, [str(word) for word in words], env=environment)
+
+    return invoke
+
+
+@pytest.mark.parametrize(
+    ("text", "lora"),
+    [
+        ("pixel", {"id": "pixel"}),
+        ("pixel:0.9", {"id": "pixel", "scale": 0.9}),
+        ("pixel:-1", {"id": "pixel", "scale": -1.0}),
+        ("hf:owner/name", {"path": "hf:owner/name"}),
+        ("hf:owner/name@main:0.5", {"path": "hf:owner/name@main", "scale": 0.5}),
+        ("https://host:8443/a.safetensors", {"path": "https://host:8443/a.safetensors"}),
+        ("/loras/a.safetensors:1.2", {"path": "/loras/a.safetensors", "scale": 1.2}),
+    ],
+)
+def test_an_adapter_is_an_id_or_a_reference_with_a_scale(
+    text: str, lora: dict[str, object]
+) -> None:
+    assert parse_lora(text) == lora
+
+
+def test_submit_sends_what_was_typed_and_prints_the_id(api: ScriptedApi, run: Run) -> None:
+    job = job_document("queued")
+    api.on("POST", "/v1/jobs", Answer(job, 202))
+    result = run(
+        *("submit", "a red heart", "--url", api.url, "--model", "demo", "--lora", "pixel:0.9"),
+        *("--lora", "soft3d", "--steps", 12, "--size", "128x96", "--seed", 0, "--num-images", 2),
+    )
+    assert (result.exit_code, result.stdout) == (0, job["id"] + "\n")
+    assert api.asked[-1][2] == {
+        "model": "demo",
+        "prompt": "a red heart",
+        "loras": [{"id": "pixel", "scale": 0.9}, {"id": "soft3d"}],
+        "num_inference_steps": 12,
+        "width": 128,
+        "height": 96,
+        "seed": 0,
+        "num_images": 2,
+    }
+
+
+def test_submit_takes_the_only_model_there_is(api: ScriptedApi, run: Run) -> None:
+    api.on("GET", "/v1/models", Answer({"models": [{"id": "demo"}]}))
+    api.on("POST", "/v1/jobs", Answer(job_document("queued"), 202))
+    run("submit", "a heart", LORAJOBS_API_URL=api.url)
+    assert api.asked[-1][2] == {"model": "demo", "prompt": "a heart"}
+
+
+def test_submit_asks_which_of_several_models(api: ScriptedApi, run: Run) -> None:
+    api.on("GET", "/v1/models", Answer({"models": [{"id": "one"}, {"id": "two"}]}))
+    result = run("submit", "a heart", "--url", api.url)
+    assert result.exit_code == 2
+    assert "choose a base with --model: one, two" in result.stderr
+
+
+def test_submit_without_an_api_says_how_to_start_it(run: Run) -> None:
+    result = run("submit", "a heart", "--url", f"http://127.0.0.1:{free_port()}")
+    assert result.exit_code == 1
+    (line,) = result.stderr.splitlines()
+    assert "start it with `lorajobs up`" in line
+
+
+def test_submit_shows_what_the_api_says_of_a_typo(api: ScriptedApi, run: Run) -> None:
+    said = "no adapter is registered as 'pixl'; known are pixel, soft3d"
+    problem = {
+        "title": "Adapter not found",
+        "detail": said,
+        "errors": [{"pointer": "/loras/0/id", "detail": said}],
+    }
+    api.on("POST", "/v1/jobs", Answer(problem, 422, "application/problem+json"))
+    result = run("submit", "a heart", "--model", "demo", "--lora", "pixl", "--url", api.url)
+    assert result.exit_code == 1
+    assert result.stderr == f"Adapter not found: {said}\n  /loras/0/id: {said}\n"
+
+
+def test_submit_with_a_file_waits_and_saves(api: ScriptedApi, run: Run) -> None:
+    queued = job_document("queued")
+    outputs = [output_document(f"{api.url}/picture", i) for i in range(2)]
+    warned = [{"code": "lora_scale", "detail": "pixel has the scale 5"}]
+    done = job_document(outputs=outputs, warnings=warned)
+    api.on("POST", "/v1/jobs", Answer(queued, 202))
+    api.on("GET", f"/v1/jobs/{queued['id']}", Answer(queued), Answer(done))
+    api.on("GET", "/picture", Answer(PICTURE, content_type="image/jpeg"))
+    result = run("submit", "a heart", "--model", "demo", "-o", "heart.jpg", "--url", api.url)
+    assert result.exit_code == 0, result.output
+    assert api.asked[0][2]["output"] == {"format": "jpeg"}
+    assert [Path(f"heart-{i}.jpg").read_bytes() for i in range(2)] == [PICTURE, PICTURE]
+    assert "saved heart-1.jpg  seed 8, pixel × 0.9, queue 0.50 s, swap 0.02 s" in result.stdout
+    assert result.stderr == "warning: pixel has the scale 5\n"
+
+
+def test_watch_of_a_failed_job_shows_why(api: ScriptedApi, run: Run) -> None:
+    error = {"code": "oom", "title": "Out of memory", "detail": "try 512x512", "retryable": True}
+    failed = job_document("failed", error=error)
+    api.on("POST", "/v1/jobs", Answer(job_document("queued"), 202))
+    api.on("GET", f"/v1/jobs/{failed['id']}", Answer(failed))
+    result = run("submit", "a heart", "--model", "demo", "--watch", "--url", api.url)
+    assert result.exit_code == 1
+    assert "failed: Out of memory: try 512x512" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--size", "big"), "give WIDTHxHEIGHT in pixels"),
+        (("-o", "heart.gif"), "must end in one of .png"),
+        (("-o", "nowhere/heart.png"), "there is no folder nowhere"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_before_any_call(
+    api: ScriptedApi, run: Run, words: tuple[str, str], said: str
+) -> None:
+    result = run("submit", "a heart", *words, "--url", api.url)
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert api.asked == []
+
+
+def test_status_shows_a_job(api: ScriptedApi, run: Run) -> None:
+    job = job_document("queued")
+    api.on("GET", f"/v1/jobs/{job['id']}", Answer(job))
+    shown = run("status", job["id"], "--url", api.url).stdout
+    assert "queued, 3 before it" in shown
+    assert "a red heart" in shown
+    as_json = run("status", job["id"], "--json", "--url", api.url).stdout
+    assert json.loads(as_json) == job
+
+
+def test_cancel_says_what_came_of_it(api: ScriptedApi, run: Run) -> None:
+    job = job_document("running")
+    ended = job_document("canceled")
+    api.on("POST", f"/v1/jobs/{job['id']}/cancel", Answer(job, 202), Answer(ended))
+    assert "asked to stop" in run("cancel", job["id"], "--url", api.url).stdout
+    assert "canceled" in run("cancel", job["id"], "--url", api.url).stdout
+
+
+def test_a_wrong_setting_is_one_line(run: Run) -> None:
+    result = run("settings", LORAJOBS_API_PROT="1")
+    assert result.exit_code == EX_CONFIG
+    assert result.stderr.splitlines() == [
+        "LORAJOBS_API_PROT: there is no such setting; did you mean LORAJOBS_API_PORT?"
+    ]
+
+
+def test_secrets_are_not_listed(run: Run) -> None:
+    shown = run("settings", LORAJOBS_WEBHOOK_SECRET="whsec_abc", HF_TOKEN="hf_abc").stdout
+    assert "LORAJOBS_WEBHOOK_SECRET" in shown
+    assert "abc" not in shown
+
+
+def test_an_unknown_model_names_the_known(run: Run) -> None:
+    result = run("worker", "--model", "nix")
+    assert result.exit_code == EX_CONFIG
+    assert "--model nix: no such base is configured; known are demo" in result.stderr
+
+
+def test_up_refuses_a_taken_port(run: Run) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        result = run("up", "--port", taken.getsockname()[1], "--data-dir", "data")
+    assert result.exit_code == EX_CONFIG
+    assert "choose with --port" in result.stderr
+
+
+def test_up_refuses_a_folder_that_another_uses(run: Run) -> None:
+    server = EmbeddedValkey(Path("data/valkey").absolute())
+    result = run("up", "--port", free_port(), "--data-dir", "data")
+    server.close()
+    assert result.exit_code == EX_CONFIG
+    assert f"a Valkey on port {server.port} already runs on" in result.stderr
+
+
+def test_every_command_explains_itself(run: Run) -> None:
+    for name, command in main.commands.items():
+        result = run(name, "--help")
+        assert result.exit_code == 0
+        assert command.help
+    assert "..." not in run("--help").stdout

@@ -1,0 +1,116 @@
+from collections.abc import Iterator
+
+import pytest
+
+from lorajobs.client import ApiUnreachable, Client, ClientError
+from lorajobs.ports import free_port
+from tests.services.scripted_api import Answer, ScriptedApi, scripted_api
+from tests.unit.documents import PICTURE, job_document, output_document
+
+
+@pytest.fixture
+def api() -> Iterator[ScriptedApi]:
+    with scripted_api() as server:
+        yield server
+
+
+@pytest.fixture
+def client(api: ScriptedApi) -> Iterator[Client]:
+    with Client(api.url + "/") as client:
+        yield client
+
+
+def test_submit_sends_the_request_as_it_is(api: ScriptedApi, client: Client) -> None:
+    api.on("POST", "/v1/jobs", Answer(job_document("queued"), 202))
+    request = {"model": "demo", "prompt": "a red heart", "loras": [{"id": "pixel"}]}
+    assert client.submit(request)["status"] == "queued"
+    assert api.asked == [("POST", "/v1/jobs", request)]
+
+
+def test_a_problem_document_names_each_field(api: ScriptedApi, client: Client) -> None:
+    problem = {
+        "title": "Adapter not found",
+        "detail": "no adapter is registered as `pixl`",
+        "errors": [{"pointer": "/loras/0/id", "detail": "known are pixel, soft3d"}],
+    }
+    api.on("POST", "/v1/jobs", Answer(problem, 422, "application/problem+json"))
+    with pytest.raises(ClientError) as caught:
+        client.submit({})
+    assert caught.value.status == 422
+    assert str(caught.value) == (
+        "Adapter not found: no adapter is registered as `pixl`\n"
+        "  /loras/0/id: known are pixel, soft3d"
+    )
+
+
+@pytest.mark.parametrize("body", [b"<html>bad gateway", b"[1]", b'{"errors": 3}', b'{"title": 1'])
+def test_an_error_that_is_no_problem_document_shows_its_status(
+    api: ScriptedApi, client: Client, body: bytes
+) -> None:
+    api.on("GET", "/v1/jobs/x", Answer(body, 502, "text/html"))
+    with pytest.raises(ClientError, match="answered 502: text/html, no problem document"):
+        client.get("x")
+
+
+def test_another_server_at_the_url_is_recognised(api: ScriptedApi, client: Client) -> None:
+    api.on("GET", "/v1/jobs/x", Answer(b"<html>", 200, "text/html"))
+    with pytest.raises(ClientError, match="is not the lorajobs API"):
+        client.get("x")
+
+
+def test_nothing_at_the_url_is_said_so() -> None:
+    with (
+        Client(f"http://127.0.0.1:{free_port()}") as client,
+        pytest.raises(ApiUnreachable, match="does not answer at"),
+    ):
+        client.get("x")
+
+
+def test_ready_is_what_readyz_says(api: ScriptedApi, client: Client) -> None:
+    api.on("GET", "/readyz", Answer({}, 503), Answer({}, 200))
+    assert not client.ready()
+    assert client.ready()
+
+
+def test_wait_shows_each_change_once(api: ScriptedApi, client: Client) -> None:
+    queued, ended = job_document("queued"), job_document()
+    path = f"/v1/jobs/{ended['id']}"
+    api.on("GET", path, Answer(queued), Answer(queued), Answer(ended))
+    seen: list[str] = []
+    assert client.wait(ended["id"], lambda job: seen.append(job["status"])) == ended
+    assert seen == ["queued", "succeeded"]
+
+
+def test_wait_bears_with_an_api_that_restarts(api: ScriptedApi, client: Client) -> None:
+    ended = job_document("failed")
+    api.on("GET", "/v1/jobs/x", Answer({"title": "down"}, 503), Answer(ended))
+    assert client.wait("x") == ended
+
+
+def test_wait_ends_at_its_time(api: ScriptedApi, client: Client) -> None:
+    api.on("GET", "/v1/jobs/x", Answer(job_document("running")))
+    with pytest.raises(TimeoutError, match="job x is running after 0 s"):
+        client.wait("x", timeout_s=0)
+
+
+def test_wait_does_not_repeat_a_refusal(api: ScriptedApi, client: Client) -> None:
+    with pytest.raises(ClientError, match="Not found"):
+        client.wait("x")
+    assert len(api.asked) == 1
+
+
+def test_download_follows_and_checks(api: ScriptedApi, client: Client) -> None:
+    api.on("GET", "/moved", Answer(b"", 302, location=f"{api.url}/file"))
+    api.on("GET", "/file", Answer(PICTURE, content_type="image/png"))
+    assert client.download(output_document(f"{api.url}/moved")) == PICTURE
+    with pytest.raises(ClientError, match="is not the picture that was made"):
+        client.download(output_document(f"{api.url}/file", data=b"another"))
+    with pytest.raises(ClientError, match="Not found"):
+        client.download(output_document(f"{api.url}/gone"))
+
+
+def test_lists_come_back_as_lists(api: ScriptedApi, client: Client) -> None:
+    api.on("GET", "/v1/jobs?limit=5", Answer({"jobs": [job_document()], "next_cursor": None}))
+    api.on("GET", "/v1/models", Answer({"models": [{"id": "demo"}]}))
+    assert [job["status"] for job in client.jobs(5)] == ["succeeded"]
+    assert client.models() == [{"id": "demo"}]

@@ -1,0 +1,73 @@
+"""A planned job into the store and onto its queue."""
+
+from collections.abc import Mapping
+
+import pytest
+
+from lorajobs.errors import StoreUnavailable
+from lorajobs.jobs import JobStatus, JobWarning
+from lorajobs.plan import Plan
+from lorajobs.submit import submit
+from lorajobs.testing import ManualClock, MemoryJobStore
+from tests.jobs import a_spec
+
+PLAN = Plan(a_spec(num_images=2), (JobWarning(code="lora_scale", detail="x"),), "base.demo")
+
+
+class SameServer:
+    """A broker on the store's own server."""
+
+    def envelope(self, queue: str) -> Mapping[str, str] | None:
+        return {"queue": queue, "message": "{}"}
+
+    def publish(self, queue: str) -> None:
+        raise AssertionError("the store pushed the ticket already")
+
+
+class OtherServer:
+    """A broker on a server of its own, which may be down."""
+
+    def __init__(self, *, down: bool = False) -> None:
+        self.published: list[str] = []
+        self._down = down
+
+    def envelope(self, queue: str) -> Mapping[str, str] | None:
+        return None
+
+    def publish(self, queue: str) -> None:
+        if self._down:
+            raise StoreUnavailable("the broker does not answer")
+        self.published.append(queue)
+
+
+def test_the_job_comes_back_as_the_store_has_it() -> None:
+    store = MemoryJobStore(clock_ms=ManualClock(5))
+    job = submit(PLAN, store, SameServer())
+    assert store.get(job.id) == job
+    assert (job.status, job.created_ms, job.warnings) == (JobStatus.QUEUED, 5, PLAN.warnings)
+    assert job.steps == 2 * PLAN.spec.num_inference_steps
+
+
+def test_the_ticket_goes_with_the_job_where_the_broker_is_the_store() -> None:
+    store = MemoryJobStore()
+    submit(PLAN, store, SameServer())
+    assert store.tickets == [{"queue": "base.demo", "message": "{}"}]
+
+
+def test_the_ticket_is_sent_after_the_job_where_the_broker_is_another_server() -> None:
+    store, queue = MemoryJobStore(), OtherServer()
+    submit(PLAN, store, queue)
+    assert store.tickets == []
+    assert queue.published == ["base.demo"]
+
+
+def test_a_job_is_accepted_though_its_ticket_is_not(caplog: pytest.LogCaptureFixture) -> None:
+    store = MemoryJobStore()
+    job = submit(PLAN, store, OtherServer(down=True))
+    assert store.get(job.id).status is JobStatus.QUEUED
+    assert "the broker does not answer" in caplog.text
+
+
+def test_ids_are_random() -> None:
+    store = MemoryJobStore()
+    assert len({submit(PLAN, store, SameServer()).id for _ in range(10)}) == 10

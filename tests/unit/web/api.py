@@ -1,0 +1,106 @@
+"""An API on real parts that need no service: stores in memory and in a folder."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from werkzeug.test import TestResponse
+
+from lorajobs.errors import StoreUnavailable
+from lorajobs.jobs import Job, JobStatus, Outcome, Output
+from lorajobs.testing import ManualClock, MemoryJobStore
+from tests.shelf import Shelf, refuse_private
+from web import Deps, create_app
+
+REQUEST = {"model": "demo", "prompt": "a red heart"}
+
+
+class Broker:
+    """A broker on the store's own server, which takes cancels and may be down."""
+
+    def __init__(self) -> None:
+        self.down = False
+        self.canceled: list[str] = []
+
+    def envelope(self, queue: str) -> Mapping[str, str]:
+        return {"queue": queue, "message": "{}"}
+
+    def publish(self, queue: str) -> None:
+        raise AssertionError("the store pushed the ticket already")
+
+    def push_cancel(self, job: Job) -> None:
+        if self.down:
+            raise StoreUnavailable("the broker does not answer")
+        self.canceled.append(job.id)
+
+
+class Api:
+    """The API, its client, and the parts behind it."""
+
+    def __init__(self, shelf: Shelf, **parts: Any) -> None:
+        self.shelf = shelf
+        self.clock = ManualClock()
+        self.store = MemoryJobStore(clock_ms=self.clock)
+        self.broker = Broker()
+        own = {
+            "settings": shelf.settings,
+            "catalog": shelf.catalog,
+            "library": shelf.library,
+            "store": self.store,
+            "fleet": self.store,
+            "queue": self.broker,
+            "objects": shelf.objects,
+            "push_cancel": self.broker.push_cancel,
+            "check_webhook": refuse_private,
+        }
+        self.app = create_app(Deps(**(own | parts)))
+        self.client = self.app.test_client()
+
+    def submit(self, **fields: Any) -> str:
+        """Submits a job and returns its id."""
+        answer = self.client.post("/v1/jobs", json=REQUEST | fields)
+        assert answer.status_code == 202, answer.text
+        return str(answer.json["id"])  # type: ignore[index]
+
+    def run(self, job_id: str) -> None:
+        """Lets a worker claim the job."""
+        model = self.store.get(job_id).spec.model
+        assert self.store.claim(model, job_id, "worker@host", f"ticket of {job_id}")
+
+    def finish(self, job_id: str, pictures: Sequence[bytes] = ()) -> None:
+        """Lets a worker store pictures and end the job well."""
+        self.run(job_id)
+        outputs = []
+        for index, data in enumerate(pictures):
+            key = f"jobs/{job_id}/1/{index}.png"
+            self.shelf.objects.put(key, data, "image/png")
+            outputs.append(
+                Output(
+                    index=index,
+                    key=key,
+                    content_type="image/png",
+                    width=128,
+                    height=96,
+                    bytes=len(data),
+                    sha256="f" * 64,
+                    seed=index,
+                )
+            )
+        outcome = Outcome(status=JobStatus.SUCCEEDED, outputs=tuple(outputs))
+        lease = self.store.claim("demo", None, "worker@host", f"ticket of {job_id}")
+        assert lease
+        assert self.store.finish(lease, outcome)
+
+
+def problem_of(answer: TestResponse, status: int, code: str) -> dict[str, Any]:
+    """The problem document, checked for what all of them share."""
+    assert answer.status_code == status, answer.text
+    assert answer.content_type == "application/problem+json"
+    document: dict[str, Any] = answer.get_json()
+    assert document["status"] == status
+    assert document["code"] == code
+    assert document["type"] == f"docs/troubleshooting.md#{code}"
+    assert document["instance"] == answer.request.path
+    assert document["title"]
+    assert document["detail"]
+    assert document["retryable"] == ("Retry-After" in answer.headers)
+    return document

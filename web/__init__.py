@@ -1,0 +1,43 @@
+"""The HTTP API: parses requests, calls lorajobs, writes JSON; loads no model."""
+
+from flask import Flask, Response, request
+
+from lorajobs.settings import Settings
+from lorajobs.storage.folder import FolderStore
+from web import errors
+from web.deps import EXTENSION, Deps
+from web.files import files_of
+from web.health import health
+from web.jobs import jobs
+from web.loras import loras
+from web.models import models
+
+__all__ = ["Deps", "create_app"]
+
+
+def create_app(deps: Deps | None = None) -> Flask:
+    """Makes the application; gunicorn's target is `web:create_app()`.
+
+    Without `deps` everything is opened as the environment says.
+    Raises: ConfigError.
+    """
+    deps = deps or Deps.open(Settings.from_env())
+    app = Flask("web", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = deps.settings.max_body_bytes
+    app.extensions[EXTENSION] = deps
+    app.json.sort_keys = False  # type: ignore[attr-defined]  # of Flask's default provider
+    for blueprint in (jobs, models, loras, health):
+        app.register_blueprint(blueprint)
+    if isinstance(deps.objects, FolderStore):
+        app.register_blueprint(files_of(deps.objects))
+    errors.register(app)
+    app.after_request(_finish)
+    return app
+
+
+def _finish(response: Response) -> Response:
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    if request.path.startswith("/v1/"):
+        # Every answer is of this moment, and holds URLs that expire.
+        response.headers.setdefault("Cache-Control", "no-store")
+    return response

@@ -1,0 +1,88 @@
+"""What the API needs of the rest of the system, made once per process."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol, cast
+
+from flask import current_app, request
+
+from lorajobs.adapters.library import Library
+from lorajobs.adapters.registry import RedisLoraRegistry
+from lorajobs.addresses import require_allowed
+from lorajobs.cancel import CancelPush
+from lorajobs.catalog import Catalog
+from lorajobs.jobs import Job
+from lorajobs.redis_client import connect
+from lorajobs.redis_store import open_job_store
+from lorajobs.settings import Settings
+from lorajobs.storage import open_store
+from lorajobs.storage.base import ObjectStore
+from lorajobs.store import JobStore, WorkerState
+from lorajobs.submit import Tickets
+from lorajobs.tickets import TicketQueue
+
+EXTENSION = "lorajobs"
+
+
+class Fleet(Protocol):
+    """Who works, and how much waits."""
+
+    def backlog(self) -> Mapping[str, int]:
+        """Waiting jobs per base model."""
+
+    def workers(self) -> Sequence[WorkerState]:
+        """The live workers, by name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deps:
+    """The other parts of the system, as the API sees them."""
+
+    settings: Settings
+    catalog: Catalog
+    library: Library
+    store: JobStore
+    fleet: Fleet
+    queue: Tickets
+    objects: ObjectStore
+    #: tells the worker of a running job to stop it now; raises StoreUnavailable
+    push_cancel: Callable[[Job], None]
+    #: raises UrlNotAllowed for a webhook that must not be called
+    check_webhook: Callable[[str], None]
+
+    @classmethod
+    def open(cls, settings: Settings) -> "Deps":
+        """The parts that the settings name; no connection is opened yet.
+
+        Raises: ConfigError.
+        """
+        # That module also makes an app of the environment, which must be no condition of ours.
+        from lorajobs.celery import make_app
+
+        catalog = Catalog.load(settings.config)
+        app = make_app(settings)
+        store = open_job_store(settings)
+        objects = open_store(settings)
+        registry = RedisLoraRegistry(connect(settings.redis_url))
+        return cls(
+            settings=settings,
+            catalog=catalog,
+            library=Library(settings, catalog, registry, objects),
+            store=store,
+            fleet=store,
+            queue=TicketQueue(app, settings),
+            objects=objects,
+            push_cancel=CancelPush(app),
+            check_webhook=partial(require_allowed, allow_private=settings.allow_private_urls),
+        )
+
+
+def deps() -> Deps:
+    """The parts of the application that handles the current request."""
+    return cast(Deps, current_app.extensions[EXTENSION])
+
+
+def public_url() -> str:
+    """The API's URL without a slash at its end, as the client of the current request sees it."""
+    return (deps().settings.public_url or request.host_url).rstrip("/")

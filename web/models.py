@@ -1,0 +1,59 @@
+"""`/v1/models`: the base models, what they allow and who has them warm."""
+
+from collections.abc import Sequence
+
+from flask import Blueprint, Response, jsonify
+
+from lorajobs.catalog import ModelEntry
+from lorajobs.document import without_secrets
+from lorajobs.store import WorkerState
+from web.deps import deps
+
+models = Blueprint("models", __name__, url_prefix="/v1/models")
+
+
+@models.get("")
+def index() -> Response:
+    """Lists the base models."""
+    d = deps()
+    workers, backlog = d.fleet.workers(), d.fleet.backlog()
+    return jsonify(
+        models=[
+            _document(entry, [w for w in workers if w.model == entry.id], backlog.get(entry.id, 0))
+            for entry in d.catalog.models.values()
+        ]
+    )
+
+
+def _document(entry: ModelEntry, workers: Sequence[WorkerState], waiting: int) -> dict[str, object]:
+    return {
+        "id": entry.id,
+        "aliases": entry.aliases,
+        "repo": entry.repo,
+        "revision": entry.revision,
+        "state": _state(workers),
+        "waiting": waiting,
+        "defaults": entry.defaults.model_dump(),
+        "limits": entry.limits.model_dump(),
+        "schedulers": entry.schedulers,
+        "accepts": entry.accepts,
+        "workers": [
+            {
+                "name": worker.name,
+                "state": worker.state,
+                "busy": worker.job_id is not None,
+                "loaded": [
+                    use.model_dump() | {"id": without_secrets(use.id)} for use in worker.loaded
+                ],
+            }
+            for worker in workers
+        ],
+    }
+
+
+def _state(workers: Sequence[WorkerState]) -> str:
+    """`warm` if any worker is, `cold` if there is none."""
+    states = {worker.state for worker in workers}
+    if "warm" in states:
+        return "warm"
+    return "loading" if states else "cold"
