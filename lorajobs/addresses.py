@@ -5,6 +5,7 @@ import socket
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
+from lorajobs.document import without_secrets
 from lorajobs.errors import UrlNotAllowed
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
@@ -20,17 +21,18 @@ def require_allowed(url: str, allow_private: bool) -> None:
     """
     parts = urlsplit(url)
     host = parts.hostname or ""
+    shown = without_secrets(url)
     if parts.scheme not in ("https", "http") or not host:
-        raise UrlNotAllowed(f"{url} is not an https:// URL")
+        raise UrlNotAllowed(f"{shown} is not an https:// URL")
     if allow_private:
         return
     setting = "unless LORAJOBS_ALLOW_PRIVATE_URLS is set"
     if parts.scheme != "https":
-        raise UrlNotAllowed(f"{url}: only https:// is allowed {setting}")
+        raise UrlNotAllowed(f"{shown}: only https:// is allowed {setting}")
     private = [address for address in _addresses(host, parts.port or 443) if not is_public(address)]
     if private:
         raise UrlNotAllowed(
-            f"{url}: {host} leads to an address that is not public, not allowed {setting}"
+            f"{shown}: {host} leads to an address that is not public, not allowed {setting}"
         )
 
 

@@ -209,6 +209,10 @@ class RedisJobStore:
             pipe.sadd(self._key("workers"), worker.name)
             pipe.execute()
 
+    def remove_worker(self, name: str) -> None:
+        with translated():
+            self._redis.delete(self._key("worker", name))
+
     def workers(self) -> Sequence[WorkerState]:
         with translated():
             names = sorted(self._redis.smembers(self._key("workers")))

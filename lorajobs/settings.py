@@ -77,6 +77,9 @@ class Settings(BaseSettings):
     hf_endpoint: Annotated[str, Field(validation_alias="HF_ENDPOINT")] = Field(
         "https://huggingface.co", description="the hub"
     )
+    hf_cache: Path | None = Field(
+        None, description="folder of base models from the hub; the hub library's own if unset"
+    )
 
     device: str | None = Field(None, description="torch device; cuda, mps or cpu if unset")
     torch_threads: int = Field(1, description="torch threads of a worker on a CPU")

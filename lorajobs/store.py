@@ -185,5 +185,8 @@ class Workers(Protocol):
     def put_worker(self, worker: WorkerState, ttl_s: float) -> None:
         """Publishes a worker until `ttl_s` has passed."""
 
+    def remove_worker(self, name: str) -> None:
+        """Forgets a worker that leaves in order."""
+
     def workers(self) -> Sequence[WorkerState]:
         """The live workers, by name."""

@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from typing import Any, ClassVar
 
 from celery import bootsteps, signals
@@ -18,7 +19,7 @@ from lorajobs.catalog import Catalog, ModelEntry
 from lorajobs.celery import make_app
 from lorajobs.claim import Parent, TicketTask
 from lorajobs.engine.base import Engine, LocalAdapter
-from lorajobs.errors import ConfigError, LoraJobsError
+from lorajobs.errors import ConfigError, LoraJobsError, StoreUnavailable
 from lorajobs.jobs import AdapterUse, Lease
 from lorajobs.redis_client import connect
 from lorajobs.redis_store import open_job_store
@@ -81,6 +82,10 @@ def run_worker(settings: Settings, model: str, make_engine: MakeEngine = _diffus
         quiet=True,
     )
     worker.start()
+    if _Renewal.renewal is not None:
+        _Renewal.renewal.stop()
+    with suppress(StoreUnavailable):
+        store.remove_worker(parent.name)
     return int(worker.exitcode or 0)
 
 
@@ -88,7 +93,7 @@ class _Renewal(bootsteps.StartStopStep):
     """Starts the renewal of leases with the consumer; it outlives the consumer at a shutdown."""
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
-    _renewal: ClassVar[LeaseRenewal | None] = None
+    renewal: ClassVar[LeaseRenewal | None] = None
 
     def __init__(self, consumer: Any, **kwargs: Any) -> None:  # noqa: ANN401
         super().__init__(consumer, **kwargs)
@@ -98,17 +103,17 @@ class _Renewal(bootsteps.StartStopStep):
         """Starts the thread once; after a lost connection only the consumer starts anew."""
         # Celery hears of a child's death before it can be waited for, then looks every 5 s only.
         self._reaping = consumer.timer.call_repeatedly(REAP_S, consumer.pool.maintain_pool)
-        if _Renewal._renewal is not None:
+        if _Renewal.renewal is not None:
             return
         parent = TicketTask.parent
 
         def publish() -> None:
             _publish(parent, consumer.pool.info["processes"])
 
-        _Renewal._renewal = LeaseRenewal(
+        _Renewal.renewal = LeaseRenewal(
             parent.store, parent.leases, parent.page.ask_cancel, publish, parent.settings.renew_s
         )
-        _Renewal._renewal.start()
+        _Renewal.renewal.start()
 
     def stop(self, consumer: Any) -> None:  # noqa: ANN401
         """Ends what belongs to this consumer; the renewal goes on while a last job runs."""

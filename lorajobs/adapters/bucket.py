@@ -30,7 +30,7 @@ class BucketSource:
 
         return open_s3_source(self._settings)
 
-    def open(self, reference: Reference, trust: Trust) -> "BucketFolder":
+    def open(self, reference: Reference, trust: Trust, where: str) -> "BucketFolder":
         """Checks that the bucket and key are allowed.
 
         Raises: UrlNotAllowed naming the setting, ConfigError if S3 is not set up.
@@ -38,10 +38,10 @@ class BucketSource:
         assert isinstance(reference, S3Reference)
         if trust is not Trust.CONFIGURED and not self._allows(reference):
             raise UrlNotAllowed(
-                f"{reference} lies outside the buckets and prefixes of LORAJOBS_LORA_S3"
+                f"{where} lies outside the buckets and prefixes of LORAJOBS_LORA_S3"
                 + ("" if self._settings.lora_s3 else ", which is empty")
             )
-        return BucketFolder(self._s3, reference, self._settings.lora_max_bytes)
+        return BucketFolder(self._s3, reference, self._settings.lora_max_bytes, where)
 
     def fetch(self, version: S3Version, target: Path, max_bytes: int) -> None:
         """Copies one version of an object into `target`.
@@ -63,8 +63,8 @@ class BucketFolder:
 
     card: Card | None = None
 
-    def __init__(self, s3: "S3Source", reference: S3Reference, max_bytes: int) -> None:
-        self.where = str(reference)
+    def __init__(self, s3: "S3Source", reference: S3Reference, max_bytes: int, where: str) -> None:
+        self.where = where
         self._s3 = s3
         self._bucket = reference.bucket
         self._max_bytes = max_bytes

@@ -46,7 +46,7 @@ class Folder(Protocol):
 
     @property
     def where(self) -> str:
-        """The reference, for messages."""
+        """What messages call it."""
 
     @property
     def names(self) -> Sequence[str]:
@@ -75,8 +75,8 @@ class Folder(Protocol):
 class Source(Protocol):
     """One kind of place that adapters come from."""
 
-    def open(self, reference: Reference, trust: Trust) -> Folder:
-        """Looks the reference up.
+    def open(self, reference: Reference, trust: Trust, where: str) -> Folder:
+        """Looks the reference up; errors call it `where`, which tells no secret.
 
         Raises: LoraNotFound, HubGated, UrlNotAllowed, PathNotAllowed, LoraFetchFailed.
         """

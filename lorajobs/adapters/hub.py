@@ -48,7 +48,7 @@ class HubSource:
         self._timeout_s = settings.fetch_timeout_s
         self._max_bytes = settings.lora_max_bytes
 
-    def open(self, reference: Reference, trust: Trust) -> "HubFolder":
+    def open(self, reference: Reference, trust: Trust, where: str) -> "HubFolder":
         """Asks for the repository's files and card at the commit its branch or tag is at now.
 
         Raises: LoraNotFound for a missing revision, HubGated, LoraFetchFailed, ValidationFailed.
@@ -64,8 +64,8 @@ class HubSource:
                 timeout=self._timeout_s,
             )
         if info.sha is None or not _COMMIT.fullmatch(info.sha):
-            raise LoraFetchFailed(f"{reference}: the hub names no commit")
-        return HubFolder(self, reference, info, trusted)
+            raise LoraFetchFailed(f"{where}: the hub names no commit")
+        return HubFolder(self, where, reference.repo, info, trusted)
 
     def require_access(self, file: HubFile, trusted: bool) -> None:
         """Asks for the file without reading it.
@@ -158,11 +158,11 @@ class HubFolder:
     """A repository at one commit."""
 
     def __init__(
-        self, source: HubSource, reference: HubReference, info: ModelInfo, trusted: bool
+        self, source: HubSource, where: str, repo: str, info: ModelInfo, trusted: bool
     ) -> None:
-        self.where = str(reference)
+        self.where = where
         self._source = source
-        self._repo = reference.repo
+        self._repo = repo
         self._commit = str(info.sha)
         self._info = info
         self._trusted = trusted

@@ -1,5 +1,6 @@
 """The one door to adapters: registered ids, callers' references, and their files."""
 
+import logging
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,10 +11,12 @@ from lorajobs.adapters.reference import PathReference, Reference, parse
 from lorajobs.adapters.registry import LoraRecord, LoraRegistry
 from lorajobs.adapters.resolver import Resolved, Resolver
 from lorajobs.catalog import Catalog, LoraEntry, ModelEntry
+from lorajobs.document import without_secrets
 from lorajobs.errors import (
     ConfigError,
     FieldError,
     LoraBaseMismatch,
+    LoraFetchFailed,
     RequestError,
     UnknownModel,
     ValidationFailed,
@@ -22,6 +25,8 @@ from lorajobs.field_errors import nearest
 from lorajobs.jobs import Adapter
 from lorajobs.settings import Settings
 from lorajobs.storage.base import ObjectStore
+
+_log = logging.getLogger(__name__)
 
 
 class Library:
@@ -88,7 +93,7 @@ class Library:
         record = LoraRecord(
             id=entry.id,
             source=str(source),
-            base=(base or self._base_of(resolved.card, entry.source)).id,
+            base=(base or self._base_of(resolved.card, entry.id)).id,
             weight_name=entry.weight_name,
             scale=entry.scale,
             trigger_words=entry.trigger_words,
@@ -116,21 +121,13 @@ class Library:
         keeps its version until it is registered again, or its entry in `lorajobs.toml` changes.
         Raises: RequestError, LoraFetchFailed, StorageUnavailable, StoreUnavailable.
         """
-        trust = Trust.CONFIGURED if record.configured else Trust.REGISTERED
-        source = parse(record.source)
-        if record.adapter and not self._has_changed(record, source, trust):
-            return record.adapter
-        base = self._catalog.model(record.base)
-        resolved = self._resolver.resolve(
-            record.id, source, record.weight_name, trust, lambda card, _: _declared(card, base)
-        )
-        new = _pinned(record, resolved)
-        if record.configured:
-            self._registry.put(new)
-        else:
-            # If it was removed or registered anew meanwhile, this job alone keeps the version.
-            self._registry.replace(record, new)
-        return resolved.adapter
+        try:
+            return self._pin(record)
+        except (RequestError, LoraFetchFailed) as error:
+            # Whoever asks reads the error, but not where the operator keeps the adapter.
+            shown = without_secrets(record.source)
+            _log.warning("adapter %s from %s: %s", record.id, shown, error.detail)
+            raise
 
     def resolve(self, reference: str, base: ModelEntry, weight_name: str | None) -> Adapter:
         """Pins a caller's reference; a hub repository must be tagged and name the base.
@@ -154,10 +151,27 @@ class Library:
         """
         return self._resolver.ensure(adapter)
 
+    def _pin(self, record: LoraRecord) -> Adapter:
+        trust = Trust.CONFIGURED if record.configured else Trust.REGISTERED
+        source = parse(record.source)
+        if record.adapter and not self._has_changed(record, source, trust):
+            return record.adapter
+        base = self._catalog.model(record.base)
+        resolved = self._resolver.resolve(
+            record.id, source, record.weight_name, trust, lambda card, _: _declared(card, base)
+        )
+        new = _pinned(record, resolved)
+        if record.configured:
+            self._registry.put(new)
+        else:
+            # If it was removed or registered anew meanwhile, this job alone keeps the version.
+            self._registry.replace(record, new)
+        return resolved.adapter
+
     def _has_changed(self, record: LoraRecord, source: Reference, trust: Trust) -> bool:
         if not isinstance(source, PathReference):
             return False
-        return record.state != self._resolver.state(source, record.weight_name, trust)
+        return record.state != self._resolver.state(record.id, source, record.weight_name, trust)
 
     def _require_free(self, lora_id: str) -> None:
         if lora_id in self._catalog.loras:

@@ -21,17 +21,17 @@ class PathSource:
     def __init__(self, settings: Settings) -> None:
         self._roots = [root.expanduser().resolve() for root in settings.lora_roots]
 
-    def open(self, reference: Reference, trust: Trust) -> "PathFolder":
+    def open(self, reference: Reference, trust: Trust, where: str) -> "PathFolder":
         """Follows every symlink, then checks where that leads.
 
         Raises: PathNotAllowed naming the setting, LoraNotFound.
         """
         assert isinstance(reference, PathReference)
         roots = None if trust is Trust.CONFIGURED else self._roots
-        path = _allowed(Path(reference.path), roots, str(reference))
+        path = _allowed(Path(reference.path), roots, where)
         if not path.exists():
-            raise LoraNotFound(f"{reference} does not exist on the server")
-        return PathFolder(str(reference), path, roots)
+            raise LoraNotFound(f"{where}: there is no such file or folder on the server")
+        return PathFolder(where, path, roots)
 
 
 class PathFolder:

@@ -20,8 +20,9 @@ from lorajobs.adapters.folder import (
 from lorajobs.adapters.hub import HubSource
 from lorajobs.adapters.location import Blob, HubFile, Location, S3Version, parse_location
 from lorajobs.adapters.path import PathSource
-from lorajobs.adapters.reference import Reference
+from lorajobs.adapters.reference import PathReference, Reference
 from lorajobs.adapters.url import UrlSource
+from lorajobs.document import without_secrets
 from lorajobs.errors import (
     LoraFetchFailed,
     LoraInvalidFile,
@@ -78,8 +79,9 @@ class Resolver:
 
         Raises: RequestError, LoraFetchFailed, UploadFailed.
         """
-        with reported(str(reference)):
-            folder = self._sources[reference.scheme].open(reference, trust)
+        where = _shown(lora_id, reference, trust)
+        with reported(where):
+            folder = self._sources[reference.scheme].open(reference, trust, where)
             base = base_rule(folder.card, folder.where)
             choice = choose(folder.names, weight_name, folder.where)
             # Taken before the bytes: a file that changes in between looks changed ever after.
@@ -99,13 +101,16 @@ class Resolver:
         )
         return Resolved(adapter, folder.card, state)
 
-    def state(self, reference: Reference, weight_name: str | None, trust: Trust) -> str | None:
+    def state(
+        self, lora_id: str, reference: Reference, weight_name: str | None, trust: Trust
+    ) -> str | None:
         """What `Resolved.state` would be now, without reading the weights.
 
         Raises: RequestError, LoraFetchFailed.
         """
-        with reported(str(reference)):
-            folder = self._sources[reference.scheme].open(reference, trust)
+        where = _shown(lora_id, reference, trust)
+        with reported(where):
+            folder = self._sources[reference.scheme].open(reference, trust, where)
             return _state(folder, choose(folder.names, weight_name, folder.where))
 
     def ensure(self, adapter: Adapter) -> Path:
@@ -113,18 +118,19 @@ class Resolver:
 
         Raises: LoraFetchFailed, LoraInvalidFile, LoraPickle, LoraNotFound, HubGated.
         """
+        name = without_secrets(adapter.id)
         try:
             location = parse_location(adapter.location)
         except ValueError as error:
-            raise LoraNotFound(f"{adapter.id}: {error}") from error
+            raise LoraNotFound(f"{name}: {error}") from error
 
         def fetch(target: Path) -> None:
-            self._fetch(adapter, location, target)
+            self._fetch(adapter, location, target, name)
 
-        with reported(adapter.id):
-            return self._cache.ensure(adapter.sha256, adapter.bytes, fetch, adapter.id)
+        with reported(name):
+            return self._cache.ensure(adapter.sha256, adapter.bytes, fetch, name)
 
-    def _fetch(self, adapter: Adapter, location: Location, target: Path) -> None:
+    def _fetch(self, adapter: Adapter, location: Location, target: Path, name: str) -> None:
         match location:
             case HubFile():
                 self._hub.fetch(location, adapter.trusted, target)
@@ -135,7 +141,7 @@ class Resolver:
                     self._objects.fetch(location.key, target, self._max_bytes)
                 except FileNotFoundError as error:
                     raise LoraNotFound(
-                        f"{adapter.id}: its snapshot {location} is not in the object store; "
+                        f"{name}: its snapshot {location} is not in the object store; "
                         "register it again, and see that API and workers share one store"
                     ) from error
 
@@ -173,6 +179,13 @@ class Resolver:
         except LoraTooLarge as error:
             raise LoraInvalidFile(error.detail) from error
         return peft_config(raw, folder.where)
+
+
+def _shown(lora_id: str, reference: Reference, trust: Trust) -> str:
+    """What messages call an adapter, which anybody who names its id may read."""
+    if trust is not Trust.CALLER and isinstance(reference, PathReference):
+        return f"adapter {lora_id}"
+    return without_secrets(str(reference))
 
 
 def _named(folder: Folder, name: str) -> str:

@@ -28,7 +28,8 @@ out = Console(highlight=False, soft_wrap=True)
 def generate(settings: Settings, /, model: str | None, file: Path | None, **asked: object) -> None:
     """Make a picture here, without API or queue.
 
-    The engine and the adapters are the same as a worker's. An adapter may also be a file or PEFT folder on this machine.
+    The engine and the adapters are the same as a worker's. An adapter may also be a file or PEFT
+    folder on this machine.
     """
     programs.need_worker_packages()
     catalog = Catalog.load(settings.config)

@@ -58,9 +58,9 @@ class AdapterRack:
 
         Raises: LoraNotApplied; no adapter is active then.
         """
-        wanted = _wanted(adapters)
-        if wanted != self._active:
-            with self._bare_on_error():
+        with self._bare_on_error():
+            wanted = _wanted(adapters)
+            if wanted != self._active:
                 for adapter in adapters:
                     self._make_resident(adapter, keep={name for name, _ in wanted})
                 self._set(wanted)

@@ -5,15 +5,17 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+import httpx2
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import (
-    EntryNotFoundError,
     GatedRepoError,
     HfHubHTTPError,
+    HFValidationError,
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from lorajobs.errors import BaseLoadFailed
 from lorajobs.settings import Settings
@@ -27,64 +29,62 @@ class HubRepo:
     """One repository at one revision, on the hub that the settings name."""
 
     def __init__(self, repo: str, revision: str | None, settings: Settings) -> None:
+        """Asks for nothing yet."""
         self._repo = repo
         self._revision = revision
-        self._endpoint = settings.hf_endpoint
-        # False, not None: the library would fall back to a token of its own.
+        self._endpoint = settings.hf_endpoint.rstrip("/")
+        self._cache = settings.hf_cache
+        # False and not None, which would make the client look for a login of its own.
         self._token = settings.hf_token.get_secret_value() if settings.hf_token else False
 
     def folder(self, variant: str | None) -> Path:
-        """A local folder with the files, fetched where the hub library's cache lacks them.
+        """A local folder with the files, fetched where the cache lacks them.
 
-        Without the hub, a revision that was fetched before is used.
+        Where the hub gives no answer, a revision that was fetched before is used.
 
         Raises: BaseLoadFailed naming repository, revision and reason.
         """
+        disable_progress_bars()
+        called = f"{self._repo}@{self._revision or 'main'}"
         try:
             return self._fetched(variant)
         except (GatedRepoError, RepositoryNotFoundError) as error:
             raise BaseLoadFailed(
-                f"{self._called} is gated, private or missing on {self._endpoint}: check its name, "
+                f"{called} is gated, private or missing on {self._endpoint}: check the name, "
                 "accept its licence there and set HF_TOKEN"
             ) from error
-        except (RevisionNotFoundError, EntryNotFoundError) as error:
-            raise BaseLoadFailed(f"{self._called}: {error}") from error
-        except (HfHubHTTPError, OSError) as error:
-            return self._cached(error)
-
-    @property
-    def _called(self) -> str:
-        return f"{self._repo}@{self._revision}" if self._revision else self._repo
+        except (RevisionNotFoundError, HFValidationError) as error:
+            raise BaseLoadFailed(f"{called}: {error}") from error
+        except (HfHubHTTPError, httpx2.HTTPError, OSError) as error:
+            try:
+                return self._download(None)
+            except LocalEntryNotFoundError:
+                raise BaseLoadFailed(
+                    f"{called} is not in the cache, and {self._endpoint} cannot be asked: {error}"
+                ) from error
 
     def _fetched(self, variant: str | None) -> Path:
-        info = HfApi(endpoint=self._endpoint, token=self._token).model_info(
-            self._repo, revision=self._revision
-        )
+        api = HfApi(endpoint=self._endpoint, token=self._token, library_name="lorajobs")
+        info = api.model_info(self._repo, revision=self._revision)
         names = [file.rfilename for file in info.siblings or ()]
         folders = {""}
         if INDEX in names:
-            index = json.loads(self._download(info.sha, [INDEX]).joinpath(INDEX).read_text())
+            index = json.loads((self._download([INDEX]) / INDEX).read_text())
             folders |= {k for k, v in index.items() if isinstance(v, list) and any(v)}
-        return self._download(info.sha, wanted(names, folders, variant))
+        return self._download(wanted(names, folders, variant))
 
-    def _download(self, commit: str | None, files: list[str]) -> Path:
+    def _download(self, files: list[str] | None) -> Path:
+        """The files at the revision; None: what the cache has of it."""
         folder = snapshot_download(
             self._repo,
-            revision=commit,
+            revision=self._revision,
             endpoint=self._endpoint,
             token=self._token,
+            cache_dir=self._cache,
             allow_patterns=files,
+            local_files_only=files is None,
         )
         return Path(str(folder))
-
-    def _cached(self, error: Exception) -> Path:
-        try:
-            folder = snapshot_download(self._repo, revision=self._revision, local_files_only=True)
-            return Path(str(folder))
-        except LocalEntryNotFoundError:
-            raise BaseLoadFailed(
-                f"{self._called} is not in the cache and {self._endpoint} gave no answer: {error}"
-            ) from error
 
 
 def wanted(names: Iterable[str], folders: Iterable[str], variant: str | None) -> list[str]:

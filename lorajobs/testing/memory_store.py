@@ -258,6 +258,11 @@ class MemoryJobStore:
         with self._lock:
             self._workers[worker.name] = (worker, self.clock_ms() + int(ttl_s * 1000))
 
+    def remove_worker(self, name: str) -> None:
+        """Forgets a worker that leaves in order."""
+        with self._lock:
+            self._workers.pop(name, None)
+
     def workers(self) -> Sequence[WorkerState]:
         """The live workers, by name."""
         with self._lock:

@@ -423,6 +423,9 @@ def test_workers_are_listed_while_they_live(backend: Backend) -> None:
     store.put_worker(WorkerState("w1", "demo", "loading", [], None), 60)
     assert [w.name for w in store.workers()] == ["w1", "w2"]
     assert store.workers()[1] == worker
+    store.remove_worker("w1")
+    store.remove_worker("never-there")
+    assert [w.name for w in store.workers()] == ["w2"]
 
 
 def test_a_dead_server_is_a_store_error() -> None:

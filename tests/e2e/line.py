@@ -72,9 +72,9 @@ class Line:
         return self._warm(name, "-m", "lorajobs", "worker", "--model", "demo")
 
     def _warm(self, name: str, *argv: str) -> subprocess.Popen[bytes]:
-        before = len(self.warm_workers())
         process = self.start(name, *argv)
-        self.until(lambda: len(self.warm_workers()) > before, f"{name} is warm")
+        mark = f"-{process.pid}@"
+        self.until(lambda: any(mark in w["name"] for w in self.warm_workers()), f"{name} is warm")
         return process
 
     def warm_workers(self) -> list[dict[str, Any]]:

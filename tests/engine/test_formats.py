@@ -73,9 +73,9 @@ def test_ranks_and_alphas_by_module(engine: DiffusersEngine, tmp_path: Path) -> 
         "r": 4,
         "lora_alpha": 2,
         "rank_pattern": {"attn2.to_q": 2},
-        "alpha_pattern": {"^" + OTHER_MODULE.replace(".", "\\."): 6},
+        "alpha_pattern": {"^" + OTHER_MODULE.replace(".", "\\."): 4},
     }
-    strengths = {UNET_MODULE: 2 / 4, OTHER_MODULE: 6 / 2}
+    strengths = {UNET_MODULE: 2 / 4, OTHER_MODULE: 4 / 2}
     expected = {
         f"unet.{key}": value * (strengths[key.split(".lora_")[0]] if "lora_B" in key else 1)
         for key, value in TWO.items()

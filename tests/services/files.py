@@ -47,7 +47,7 @@ def sends(data: bytes, status: int = 200, **headers: str) -> Answer:
 def file_server() -> Iterator[FileServer]:
     """Runs a server in a thread of this process."""
     server = FileServer()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.005})
     thread.start()
     try:
         yield server

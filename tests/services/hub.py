@@ -96,7 +96,7 @@ class Hub(ThreadingHTTPServer):
 def hub() -> Iterator[Hub]:
     """Runs an empty hub in a thread of this process."""
     server = Hub()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.005})
     thread.start()
     try:
         yield server

@@ -51,8 +51,10 @@ def test_flower_is_open_to_other_machines_only_with_a_password() -> None:
 
 @pytest.mark.parametrize(
     ("host", "loopback"),
-    [("127.0.0.1", True), ("127.3.2.1", True), ("::1", True), ("localhost", True)]
-    + [("0.0.0.0", False), ("10.0.0.1", False), ("::", False), ("gpu.example", False)],
+    [
+        *((host, True) for host in ("127.0.0.1", "127.3.2.1", "::1", "localhost")),
+        *((host, False) for host in ("0.0.0.0", "10.0.0.1", "::", "gpu.example")),
+    ],
 )
 def test_which_addresses_only_this_machine_reaches(host: str, loopback: bool) -> None:
     assert programs.is_loopback(host) is loopback

@@ -13,13 +13,13 @@ def _ran(second: int, *loras: tuple[str, float]) -> dict[str, Any]:
 
 
 def test_a_swap_is_each_change_of_the_applied_set_in_the_order_of_starts() -> None:
-    base, pixel = [], [("p", 1.0)]
+    pixel = ("pixel", 1.0)
     assert count_swaps([]) == 0
-    assert count_swaps([_ran(1, *base), _ran(2, *base)]) == 0
-    assert count_swaps([_ran(1, *pixel), _ran(2, *pixel)]) == 1
-    assert count_swaps([_ran(1, *pixel), _ran(2, *base), _ran(3, *pixel)]) == 3
-    assert count_swaps([_ran(1, *pixel), _ran(3, *base), _ran(2, *pixel)]) == 2
-    assert count_swaps([_ran(1, ("p", 1.0)), _ran(2, ("p", 0.5))]) == 2
+    assert count_swaps([_ran(1), _ran(2)]) == 0
+    assert count_swaps([_ran(1, pixel), _ran(2, pixel)]) == 1
+    assert count_swaps([_ran(1, pixel), _ran(2), _ran(3, pixel)]) == 3
+    assert count_swaps([_ran(1, pixel), _ran(3), _ran(2, pixel)]) == 2
+    assert count_swaps([_ran(1, pixel), _ran(2, ("pixel", 0.5))]) == 2
 
 
 def test_a_job_that_never_ran_is_no_swap() -> None:

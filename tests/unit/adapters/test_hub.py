@@ -35,7 +35,7 @@ def source(server: Hub, *, token: str | None = TOKEN, max_bytes: int = 1 << 20) 
 def opened(
     server: Hub, revision: str | None = None, trust: Trust = Trust.CALLER, repo: str = REPO
 ) -> HubFolder:
-    return source(server).open(HubReference(repo, revision), trust)
+    return source(server).open(HubReference(repo, revision), trust, f"hf:{repo}")
 
 
 def sha256(data: bytes) -> str:
@@ -145,7 +145,7 @@ def test_a_login_of_the_machine_is_never_used(
     server.add(REPO, Repo(lfs=()), {FILE: lora()})
     for trust in Trust:
         plain = HubSource(Settings(hf_endpoint=server.url, hf_token=None))
-        folder = plain.open(HubReference(REPO), trust)
+        folder = plain.open(HubReference(REPO), trust, REPO)
         folder.copy(FILE, tmp_path / "x", 1 << 20)
     assert server.tokens_seen() == {None}
 
@@ -163,7 +163,7 @@ def test_the_operator_learns_how_to_read_it(
 ) -> None:
     server.add(REPO, Repo(gated=gated, private=not gated), {FILE: lora()})
     with pytest.raises(HubGated, match=says):
-        source(server, token=token).open(HubReference(REPO), Trust.REGISTERED).pin(FILE)
+        source(server, token=token).open(HubReference(REPO), Trust.REGISTERED, REPO).pin(FILE)
 
 
 def test_a_missing_revision_is_said(server: Hub) -> None:
@@ -184,7 +184,7 @@ def test_a_file_that_is_gone_is_said(server: Hub, tmp_path: Path) -> None:
 
 def test_a_large_file_is_refused_unread(server: Hub, tmp_path: Path) -> None:
     server.add(REPO, Repo(), {FILE: lora()})
-    folder = source(server, max_bytes=100).open(HubReference(REPO), Trust.CALLER)
+    folder = source(server, max_bytes=100).open(HubReference(REPO), Trust.CALLER, REPO)
     with pytest.raises(LoraTooLarge, match="allowed are 100"):
         folder.pin(FILE)
     with pytest.raises(LoraTooLarge):

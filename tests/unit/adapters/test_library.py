@@ -506,6 +506,30 @@ def test_pinning_does_not_undo_a_removal(place: Place) -> None:
     assert library.find("pixel") is None
 
 
+def test_who_names_an_id_does_not_learn_where_it_lies(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write(place.loras, {"x.safetensors": lora()}) / "x.safetensors"
+    library = place.library()
+    record = library.register(entry(source=str(path), base="sdxl"))
+    for spoil in (lambda: path.write_bytes(b"<html>"), path.unlink):
+        spoil()
+        with pytest.raises((LoraInvalidFile, LoraNotFound)) as error:
+            library.pin(record)
+        assert error.value.detail.startswith("adapter pixel")
+        assert str(place.loras) not in error.value.detail
+        assert str(path) in caplog.text
+        caplog.clear()
+
+
+def test_the_signature_of_a_url_is_not_repeated(place: Place) -> None:
+    for reference in ("https://127.0.0.1/x?sig=secret", f"{place.files.url}/x?sig=secret"):
+        for private in (True, False):
+            with pytest.raises(LoraJobsError) as error:
+                place.resolve(reference, allow_private_urls=private)
+            assert "secret" not in error.value.detail
+
+
 # Adapters of lorajobs.toml
 
 

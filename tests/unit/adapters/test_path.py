@@ -18,7 +18,7 @@ def root(tmp_path: Path) -> Path:
 
 def opened(path: Path | str, *roots: Path, trust: Trust = Trust.CALLER) -> PathFolder:
     source = PathSource(Settings(lora_roots=roots))
-    return source.open(PathReference(PurePosixPath(path)), trust)
+    return source.open(PathReference(PurePosixPath(path)), trust, str(path))
 
 
 def test_a_file_below_a_root_is_read(root: Path, tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_the_operators_own_file_may_name_any_path(root: Path) -> None:
 
 
 def test_a_missing_path_is_said(root: Path) -> None:
-    with pytest.raises(LoraNotFound, match=r"y\.safetensors does not exist"):
+    with pytest.raises(LoraNotFound, match=r"y\.safetensors: there is no such"):
         opened(root / "y.safetensors", root)
 
 

@@ -24,7 +24,7 @@ def server() -> Iterator[FileServer]:
 
 
 def opened(url: str) -> UrlFolder:
-    return SOURCE.open(UrlReference(url), Trust.CALLER)
+    return SOURCE.open(UrlReference(url), Trust.CALLER, "my file")
 
 
 def download(url: str, target: Path, max_bytes: int = 1 << 20) -> bytes:
@@ -36,7 +36,7 @@ def download(url: str, target: Path, max_bytes: int = 1 << 20) -> bytes:
 def test_a_file_is_downloaded(server: FileServer, tmp_path: Path) -> None:
     url = server.file("/a/pixel.safetensors?key=1", DATA)
     folder = opened(url)
-    assert (folder.where, folder.names) == (url, ["pixel.safetensors"])
+    assert (folder.where, folder.names) == ("my file", ["pixel.safetensors"])
     assert server.asked == []
     assert download(url, tmp_path / "x") == DATA
     assert server.headers_seen[0]["Accept-Encoding"] == "identity"
@@ -82,11 +82,11 @@ def test_private_addresses_are_not_even_asked(server: FileServer, tmp_path: Path
     strict = UrlSource(Settings())
     url = server.file("/x", DATA)
     with pytest.raises(UrlNotAllowed, match="https"):
-        strict.open(UrlReference(url), Trust.REGISTERED)
+        strict.open(UrlReference(url), Trust.REGISTERED, "x")
     with pytest.raises(UrlNotAllowed, match="not public"):
-        strict.open(UrlReference(url.replace("http:", "https:")), Trust.CONFIGURED)
+        strict.open(UrlReference(url.replace("http:", "https:")), Trust.CONFIGURED, "x")
     with pytest.raises(UrlNotAllowed):
-        strict.download(url, tmp_path / "x", 1 << 20)
+        strict.download(url, tmp_path / "x", 1 << 20, "x")
     assert server.asked == []
 
 
@@ -130,7 +130,7 @@ def test_a_trickling_server_is_left(server: FileServer, tmp_path: Path) -> None:
     server.answers["/x"] = trickle
     hasty = UrlSource(Settings(allow_private_urls=True, fetch_timeout_s=0.2))
     with pytest.raises(LoraFetchFailed, match="LORAJOBS_FETCH_TIMEOUT_S"):
-        hasty.download(server.url + "/x", tmp_path / "x", 1 << 40)
+        hasty.download(server.url + "/x", tmp_path / "x", 1 << 40, "x")
     assert stop.wait(10)
 
 
@@ -143,7 +143,7 @@ def test_a_silent_server_is_left(server: FileServer, tmp_path: Path) -> None:
     server.answers["/x"] = silent
     hasty = UrlSource(Settings(allow_private_urls=True, fetch_timeout_s=0.2))
     with pytest.raises(LoraFetchFailed, match="does not answer in time"):
-        hasty.download(server.url + "/x", tmp_path / "x", 1 << 20)
+        hasty.download(server.url + "/x", tmp_path / "x", 1 << 20, "x")
     leave.set()
 
 

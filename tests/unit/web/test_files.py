@@ -89,5 +89,7 @@ def test_an_erased_object_is_404(api: Api) -> None:
 
 
 def test_a_part_of_an_object_can_be_asked_for(api: Api) -> None:
-    answer = api.client.get(signed(api, "jobs/j/1/0.png"), headers={"Range": "bytes=1-2"}, buffered=True)
+    answer = api.client.get(
+        signed(api, "jobs/j/1/0.png"), headers={"Range": "bytes=1-2"}, buffered=True
+    )
     assert (answer.status_code, answer.data) == (206, b"at")

@@ -1,0 +1,117 @@
+"""`docker-compose.yml` as the real compose binary reads it; no engine is needed for that."""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import compose
+import pytest
+
+from lorajobs.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+BINARY = Path(compose.__path__[0], "docker-compose")
+
+
+def _config(env_file: Path, *profiles: str) -> subprocess.CompletedProcess[str]:
+    chosen = [word for profile in profiles for word in ("--profile", profile)]
+    return subprocess.run(
+        [BINARY, "--env-file", env_file, *chosen, "config", "--format", "json"],
+        cwd=ROOT,
+        env={},
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def services() -> dict[str, Any]:
+    result = _config(ROOT / ".env.example", "*")
+    assert result.returncode == 0, result.stderr
+    found: dict[str, Any] = json.loads(result.stdout)["services"]
+    return found
+
+
+def test_the_secrets_have_no_default(tmp_path: Path) -> None:
+    lines = (ROOT / ".env.example").read_text().splitlines()
+    for name in ("S3_ACCESS_KEY", "S3_SECRET_KEY", "FLOWER_AUTH"):
+        env_file = tmp_path / name
+        env_file.write_text("\n".join(line for line in lines if not line.startswith(f"{name}=")))
+        result = _config(env_file, "cpu")
+        assert result.returncode != 0
+        assert f"required variable {name} is missing" in result.stderr
+
+
+@pytest.mark.parametrize(("profile", "worker"), [("cpu", "worker-cpu"), ("gpu", "worker")])
+def test_a_profile_starts_one_kind_of_worker(profile: str, worker: str) -> None:
+    result = _config(ROOT / ".env.example", profile)
+    started = set(json.loads(result.stdout)["services"])
+    assert started == {"valkey", "s3", "api", "courier", "flower", worker}
+
+
+def test_only_the_gpu_worker_reserves_a_gpu(services: dict[str, Any]) -> None:
+    reserved = {
+        name: service["deploy"]["resources"]["reservations"]["devices"][0]
+        for name, service in services.items()
+        if "deploy" in service
+    }
+    assert list(reserved) == ["worker"]
+    assert reserved["worker"]["capabilities"] == ["gpu"]
+
+
+def test_every_service_says_whether_it_is_healthy(services: dict[str, Any]) -> None:
+    assert [name for name, service in services.items() if "healthcheck" not in service] == []
+
+
+def test_images_are_pinned(services: dict[str, Any]) -> None:
+    images = {service["image"] for service in services.values()}
+    for file in ("Dockerfile.api", "Dockerfile.worker"):
+        lines = (ROOT / "docker" / file).read_text().splitlines()
+        images |= {line.split()[1] for line in lines if line.startswith("FROM")}
+    for image in images:
+        tag = image.partition(":")[2]
+        assert tag.count(".") >= 1, image
+        assert tag != "latest"
+
+
+def test_our_images_run_as_nobody_special(services: dict[str, Any]) -> None:
+    for name in ("api", "courier", "flower", "worker", "worker-cpu"):
+        service = services[name]
+        dockerfile = (ROOT / service["build"]["dockerfile"]).read_text()
+        last_user = [line for line in dockerfile.splitlines() if line.startswith("USER")][-1]
+        assert last_user == "USER 10001"
+        assert service["cap_drop"] == ["ALL"]
+
+
+def test_every_port_is_for_this_machine_until_opened(services: dict[str, Any]) -> None:
+    ports = [port for service in services.values() for port in service.get("ports", ())]
+    assert {port["target"] for port in ports} == {8000, 8333, 5555}
+    assert {port["host_ip"] for port in ports} == {"127.0.0.1"}
+
+
+def test_the_variables_are_settings(services: dict[str, Any]) -> None:
+    known = {row.variable for row in Settings.table()}
+    for name in ("api", "courier", "flower", "worker", "worker-cpu"):
+        assert set(services[name]["environment"]) <= known
+
+
+def test_the_queue_survives_a_restart_and_refuses_to_forget(services: dict[str, Any]) -> None:
+    words = services["valkey"]["command"]
+    options = dict(zip(words[1::2], words[2::2], strict=True))
+    assert options == {
+        "--appendonly": "yes",
+        "--appendfsync": "everysec",
+        "--maxmemory-policy": "noeviction",
+    }
+    assert services["valkey"]["volumes"][0]["target"] == "/data"
+
+
+def test_the_s3_server_reports_to_nobody(services: dict[str, Any]) -> None:
+    assert "-master.telemetry=false" in services["s3"]["command"]
+
+
+def test_no_torch_in_the_api_image() -> None:
+    dockerfile = (ROOT / "docker" / "Dockerfile.api").read_text()
+    assert "[flower]" in dockerfile
+    assert "worker" not in dockerfile

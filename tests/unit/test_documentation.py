@@ -1,0 +1,57 @@
+"""What the documents say is what the code does."""
+
+import re
+from pathlib import Path
+
+from lorajobs.catalog import Catalog
+from lorajobs.commands.settings import with_table
+from lorajobs.jobs import TRANSITIONS
+from lorajobs.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_drawn_states_are_the_table() -> None:
+    text = (ROOT / "docs" / "job-states.md").read_text()
+    drawn = set(re.findall(r"^    (\w+) --> (\w+): ", text, re.MULTILINE))
+    allowed = {(str(a), str(b)) for a, targets in TRANSITIONS.items() for b in targets}
+    assert drawn == allowed
+    ends = set(re.findall(r"^    (\w+) --> \[\*\]$", text, re.MULTILINE))
+    assert ends == {str(status) for status in TRANSITIONS if status.is_terminal}
+
+
+def test_the_settings_in_the_readme_are_the_present_ones() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert with_table(text) == text, "run `make docs`"
+    assert text.count("| `LORAJOBS_") == len(Settings.table()) - 2
+
+
+def test_the_readme_is_short_and_names_files_that_exist() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert len(text.splitlines()) <= 200
+    for name in re.findall(r"`((?:lorajobs|web|docs|docker|tests)/[\w./-]+)`", text):
+        assert (ROOT / name).exists(), name
+    for link in re.findall(r"\]\(((?!http)[^)#]+)", text):
+        assert (ROOT / link).exists(), link
+
+
+def test_the_architecture_names_files_that_exist() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    names = re.findall(r"`((?:lorajobs|web|docs|docker|tests)/[\w./-]+)`", text)
+    assert len(names) > 10
+    for name in names:
+        assert (ROOT / name).exists(), name
+
+
+def test_the_example_configuration_is_valid_and_shows_the_seeds() -> None:
+    catalog = Catalog.load(ROOT / "lorajobs.example.toml")
+    sdxl = catalog.models["sdxl"]
+    assert sdxl.variant == "fp16"
+    assert sdxl.vae
+    assert sdxl.vae.repo == "madebyollin/sdxl-vae-fp16-fix"
+    assert {lora.source for lora in catalog.loras.values()} == {
+        "hf:nerijs/pixel-art-xl",
+        "hf:minimaxir/sdxl-wrong-lora",
+    }
+    assert set(sdxl.preload) <= set(catalog.loras)
+    assert any(m.repo and "3.5-medium" in m.repo for m in catalog.models.values())
