@@ -126,6 +126,8 @@ class _Attempt:
         self._stage = Stage.LOADING_ADAPTER
         self._step = 0
         self._told_at = 0.0
+        # The attempt is in the key, so that a late attempt never overwrites a finished one.
+        self._folder = f"{job.folder}{lease.attempt}/"
         self._ends_at = time.monotonic() + bench.settings.max_runtime_s
 
     def generate(self) -> Outcome:
@@ -156,9 +158,7 @@ class _Attempt:
         for index, picture in enumerate(pictures):
             text = describe(spec, picture.seed, applied) if keep else None
             encoded = encode(picture.image, spec.output, text)
-            # The attempt is in the key, so that a late attempt never overwrites a finished one.
-            name = f"{self._lease.attempt}/{index}.{spec.output.format}"
-            key = f"jobs/{self._job.id}/{name}"
+            key = f"{self._folder}{index}.{spec.output.format}"
             self._bench.objects.put(key, encoded.data, encoded.content_type)
             outputs.append(
                 Output(
@@ -211,7 +211,7 @@ class _Attempt:
 
     def _erase(self) -> None:
         with suppress(LoraJobsError, OSError):
-            self._bench.objects.delete(f"jobs/{self._job.id}/{self._lease.attempt}/")
+            self._bench.objects.delete(self._folder)
 
     def _enter(self, stage: Stage) -> None:
         self._stage = stage

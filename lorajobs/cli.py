@@ -3,7 +3,7 @@
 import click
 
 from lorajobs import __version__
-from lorajobs.client import ApiUnreachable, ClientError
+from lorajobs.client import ApiUnreachable, ClientError, problem_text
 from lorajobs.commands.generate import generate
 from lorajobs.commands.jobs import cancel, status, submit
 from lorajobs.commands.serve import api, courier, flower, up, worker
@@ -33,7 +33,7 @@ class Commands(click.Group):
             _complain(str(error))
             ctx.exit(1)
         except LoraJobsError as error:
-            _complain("\n".join([error.detail, *(f"  {p}: {d}" for p, d in error.errors)]))
+            _complain(problem_text(error.title, error.detail, error.errors))
             ctx.exit(1)
         ctx.exit(status or 0)
 

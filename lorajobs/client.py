@@ -27,8 +27,14 @@ class ClientError(Exception):
         self.detail = detail
         self.errors = tuple(errors)
         self.status = status
-        head = title if detail in ("", title) else f"{title}: {detail}"
-        super().__init__("\n".join([head, *(f"  {where}: {what}" for where, what in self.errors)]))
+        super().__init__(problem_text(title, detail, self.errors))
+
+
+def problem_text(title: str, detail: str, errors: Sequence[tuple[str, str]]) -> str:
+    """A problem for people: a line, and one for each wrong field; nothing is said twice."""
+    fields = [f"  {pointer}: {what}" for pointer, what in errors]
+    known = detail in ("", title) or any(detail in line for line in fields)
+    return "\n".join([title if known else f"{title}: {detail}", *fields])
 
 
 class ApiUnreachable(ClientError):

@@ -89,8 +89,7 @@ class LoraChoice:
             return self._registered(record, lora.scale, where, "/id")
         with blamed(where, "/path"):
             adapter = self._library.resolve(str(lora.path), entry, lora.weight_name)
-        # A trainer may have noted a folder of its own machine, which names nothing here.
-        base = adapter.base if not (adapter.base or "/").startswith(("/", ".", "~")) else None
+        base = _declared(adapter)
         scale = 1.0 if lora.scale is None else lora.scale
         use = AdapterUse(adapter=adapter, scale=scale)
         return Choice(where, use, base, frozenset({base.lower()} if base else ()))
@@ -104,6 +103,12 @@ class LoraChoice:
         own = self._catalog.model(record.base)
         names = own.own_names if own else frozenset({record.base.lower()})
         return Choice(where, use, record.base, names)
+
+
+def _declared(adapter: Adapter) -> str | None:
+    # A trainer may have noted a folder of its own machine, which names nothing here.
+    of_a_disk = adapter.base is not None and adapter.base.startswith(("/", ".", "~"))
+    return None if of_a_disk else adapter.base
 
 
 def _check_distinct(choices: Sequence[Choice]) -> None:

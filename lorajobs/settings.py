@@ -146,7 +146,7 @@ class Settings(BaseSettings):
         values = ((name, getattr(self, name)) for name in type(self).model_fields)
         return inherited | {
             # The child may start in another folder.
-            self._variable(name): _text(value.absolute() if isinstance(value, Path) else value)
+            self._variable(name): _text(_absolute(value))
             for name, value in values
             if value is not None
         }
@@ -177,6 +177,10 @@ class Settings(BaseSettings):
         if field is None:  # pydantic names a field by its alias where it has one
             return name
         return str(field.validation_alias or PREFIX + name.upper())
+
+
+def _absolute(value: object) -> object:
+    return value.expanduser().absolute() if isinstance(value, Path) else value
 
 
 def _text(value: object) -> str:

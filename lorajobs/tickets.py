@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Mapping
 
 from celery import Celery
+from kombu.exceptions import OperationalError
 
 from lorajobs.errors import StoreUnavailable
 from lorajobs.settings import Settings
@@ -60,7 +61,7 @@ class TicketQueue:
         try:
             for _ in range(count):
                 self._app.send_task(TASK, queue=queue, retry=False)
-        except self._app.connection_for_write().recoverable_connection_errors as error:
+        except (OperationalError, *self._app.connection_for_write().connection_errors) as error:
             raise StoreUnavailable(f"the broker does not answer: {error}") from error
 
     def depth(self, queue: str) -> int:
@@ -74,5 +75,5 @@ class TicketQueue:
                 return int(channel.queue_declare(queue, passive=True).message_count)
         except connection.channel_errors:
             return 0
-        except connection.recoverable_connection_errors as error:
+        except (OperationalError, *connection.connection_errors) as error:
             raise StoreUnavailable(f"the broker does not answer: {error}") from error

@@ -43,7 +43,7 @@ class EmbeddedValkey:
     The server inherits `lock_fd`, so the folder stays locked while either of us lives.
     """
 
-    def __init__(self, folder: Path, port: int | None = None, *, wait_s: float = 1.0) -> None:
+    def __init__(self, folder: Path, port: int | None = None, *, wait_s: float = 0.5) -> None:
         """Locks `folder`, waiting `wait_s` seconds for a server that is just ending.
 
         Without `port`, 6379 or, if that is taken, any free one.

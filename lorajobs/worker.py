@@ -15,6 +15,7 @@ from celery.worker.control import control_command
 from lorajobs.adapters.library import Library
 from lorajobs.adapters.registry import RedisLoraRegistry
 from lorajobs.attempt import Bench
+from lorajobs.cancel import COMMAND
 from lorajobs.catalog import Catalog, ModelEntry
 from lorajobs.celery import make_app
 from lorajobs.claim import Parent, TicketTask
@@ -139,7 +140,7 @@ def _publish(parent: Parent, children: Collection[int]) -> None:
     parent.workers.put_worker(state, ttl_s=4 * parent.settings.renew_s)
 
 
-@control_command(name="cancel_job", args=[("job_id", str), ("attempt", int)])
+@control_command(name=COMMAND, args=[("job_id", str), ("attempt", int)])
 def cancel_job(state: object, job_id: str, attempt: int) -> dict[str, str]:
     """Passes a cancellation to the child that runs this attempt."""
     TicketTask.parent.page.ask_cancel(Lease(job_id, attempt))

@@ -68,7 +68,8 @@ class Shelf:
         self.settings = Settings(
             data_dir=folder / "data", lora_roots=(self.root,), public_url=PUBLIC_URL
         )
-        self.objects = FolderStore(folder / "objects", PUBLIC_URL, 3600)
+        self.folder = folder / "objects"
+        self.objects = FolderStore(self.folder, PUBLIC_URL, 3600)
         self.library = Library(self.settings, self.catalog, MemoryLoraRegistry(), self.objects)
 
     def file(self, name: str) -> str:

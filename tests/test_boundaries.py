@@ -4,6 +4,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,10 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("lorajobs", "web")
 HEAVY = ("torch", "diffusers", "transformers", "peft", "accelerate")
+ENVIRONMENT = {"environ", "environb", "getenv", "getenvb", "putenv", "unsetenv"}
 
 
+@cache
 def sources() -> dict[str, ast.Module]:
     """Every module of the packages by its name."""
     found = {}
@@ -78,9 +81,6 @@ def test_only_the_settings_read_the_environment() -> None:
             if (of_os and touched in ENVIRONMENT) or ENVIRONMENT & set(taken):
                 readers.add(name)
     assert readers == {"lorajobs.settings"}
-
-
-ENVIRONMENT = {"environ", "environb", "getenv", "getenvb", "putenv", "unsetenv"}
 
 
 def test_lorajobs_knows_no_flask_and_no_web() -> None:

@@ -23,7 +23,6 @@ def create_app(deps: Deps | None = None) -> Flask:
     """
     deps = deps or Deps.open(Settings.from_env())
     app = Flask("web", static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = deps.settings.max_body_bytes
     app.extensions[EXTENSION] = deps
     app.json.sort_keys = False  # type: ignore[attr-defined]  # of Flask's default provider
     for blueprint in (jobs, models, loras, health):

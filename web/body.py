@@ -1,7 +1,9 @@
 """The body of a request, before anybody reads its JSON."""
 
 from flask import request
-from werkzeug.exceptions import UnsupportedMediaType
+from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
+
+from web.deps import deps
 
 
 def json_body() -> bytes:
@@ -14,4 +16,10 @@ def json_body() -> bytes:
         raise UnsupportedMediaType(
             f"send the body with the Content-Type application/json, not {sent}"
         )
-    return request.get_data(cache=False)
+    most = deps().settings.max_body_bytes
+    # One byte more than allowed: of a chunked body Werkzeug silently keeps what the limit allows.
+    request.max_content_length = most + 1
+    raw = request.get_data(cache=False)
+    if len(raw) > most:
+        raise RequestEntityTooLarge
+    return raw

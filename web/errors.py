@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from urllib.parse import quote
 
-from flask import Flask, Response, current_app, json, request
+from flask import Flask, Response, json, request
 from werkzeug.exceptions import HTTPException
 
 from lorajobs.errors import FieldError, LoraJobsError
+from web.deps import deps
 
 _log = logging.getLogger(__name__)
 
@@ -94,7 +95,7 @@ def _detail(status: int, description: str) -> str:
     if status == 405:
         return f"{request.path} does not take {request.method}"
     if status == 413:
-        most = current_app.config["MAX_CONTENT_LENGTH"]
+        most = deps().settings.max_body_bytes
         return f"the body may have at most {most:,} bytes (LORAJOBS_MAX_BODY_BYTES)"
     return description
 

@@ -1,7 +1,6 @@
 """The command that makes a picture in this process: the worker's engine without any queue."""
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -12,14 +11,8 @@ from lorajobs import programs
 from lorajobs.catalog import Catalog
 from lorajobs.client import ClientError
 from lorajobs.commands.request import body, numbered, picture_options
-from lorajobs.engine.base import LocalAdapter
 from lorajobs.errors import ConfigError
-from lorajobs.jobs import AppliedLora, JobSpec
-from lorajobs.pictures import describe, encode
-from lorajobs.request import JobRequest
 from lorajobs.settings import Settings
-
-out = Console(highlight=False, soft_wrap=True)
 
 
 @click.command()
@@ -32,48 +25,30 @@ def generate(settings: Settings, /, model: str | None, file: Path | None, **aske
     folder on this machine.
     """
     programs.need_worker_packages()
+    # The other commands do without the adapters' and storage's libraries.
+    from lorajobs import offline
+
+    out = Console(highlight=False, soft_wrap=True)
     catalog = Catalog.load(settings.config)
     settings, asked = _local_adapters(settings, asked)
     request = body(asked, model or _only_model(catalog), file)
-    _generate(settings, catalog, request, file)
+    with Progress(console=out, transient=True, disable=not out.is_terminal) as progress:
+        bar = progress.add_task("", total=None)
 
+        def show(what: str, step: int, steps: int) -> None:
+            progress.update(bar, description=what, completed=step, total=steps if step else None)
 
-def _generate(
-    settings: Settings, catalog: Catalog, request: Mapping[str, object], file: Path | None
-) -> None:
-    from lorajobs.adapters.library import Library
-    from lorajobs.adapters.registry import MemoryLoraRegistry
-    from lorajobs.engine.pipeline import DiffusersEngine
-    from lorajobs.plan import plan
-    from lorajobs.storage import open_store
-
-    library = Library(settings, catalog, MemoryLoraRegistry(), open_store(settings))
-    parsed = JobRequest.parse(json.dumps(request).encode())
-    planned = plan(parsed, catalog, library, lambda url: None)
-    spec = planned.spec
-    with Progress(console=out, transient=True) as progress:
-        bar = progress.add_task(f"loading {spec.model}", total=None)
-        engine = DiffusersEngine(catalog.require(spec.model), settings)
-        engine.load()
-        progress.update(bar, description="loading adapters")
-        applied = engine.apply([LocalAdapter(u, library.ensure(u.adapter)) for u in spec.loras])
-        progress.update(bar, description="denoising", total=spec.num_inference_steps)
-        made = engine.generate(spec, lambda step: progress.update(bar, completed=step))
-    for warning in (*planned.warnings, *made.warnings):
+        made = offline.make(request, settings, catalog, show)
+    for warning in made.warnings:
         click.secho(f"warning: {warning.detail}", fg="yellow", err=True)
-    files = numbered(file or Path(f"lorajobs-{spec.seed}.png"), len(made.pictures))
-    for picture, target in zip(made.pictures, files, strict=True):
-        text = describe(spec, picture.seed, applied) if settings.picture_metadata else None
-        data = encode(picture.image, spec.output, text).data
+    files = numbered(file or Path(f"lorajobs-{made.spec.seed}.png"), len(made.pictures))
+    used = ", ".join(f"{lora.id} × {lora.scale:g}" for lora in made.applied) or "base alone"
+    for (picture, seed), target in zip(made.pictures, files, strict=True):
         try:
-            target.write_bytes(data)
+            target.write_bytes(picture.data)
         except OSError as error:
             raise ClientError(f"{target} was not written", str(error.strerror)) from error
-        out.print(f"saved {target}  seed {picture.seed}, {_names(spec, applied)}")
-
-
-def _names(spec: JobSpec, applied: Sequence[AppliedLora]) -> str:
-    return ", ".join(f"{lora.id} × {lora.scale:g}" for lora in applied) or f"{spec.model} alone"
+        out.print(f"saved {target}  seed {seed}, {used}")
 
 
 def _only_model(catalog: Catalog) -> str:

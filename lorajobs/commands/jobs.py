@@ -85,7 +85,13 @@ def _only_model(client: Client) -> str:
 def _watch(client: Client, job_id: str, file: Path | None) -> int:
     columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[done]}")
     try:
-        with Progress(*columns, TimeElapsedColumn(), console=out, transient=True) as progress:
+        with Progress(
+            *columns,
+            TimeElapsedColumn(),
+            console=out,
+            transient=True,
+            disable=not out.is_terminal,
+        ) as progress:
             bar = progress.add_task("queued", total=None, done="")
 
             def show(job: Document) -> None:

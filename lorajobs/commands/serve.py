@@ -171,7 +171,7 @@ def _hints(settings: Settings, flower: bool) -> list[str]:
             needed.append(f"export {row.variable}={value}")
     return [
         *([f"Flower at http://127.0.0.1:{settings.flower_port}"] if flower else []),
-        *(["in another terminal first:", *needed] if needed else []),
+        *(["commands in another terminal need:", *needed] if needed else []),
         'try: lorajobs submit "a red heart" --lora pixel --watch' if not settings.config else "",
         "Ctrl-C stops everything once running jobs are done",
     ]

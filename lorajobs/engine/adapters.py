@@ -16,13 +16,15 @@ from peft.tuners.lora import LoraLayer
 
 from lorajobs.engine import lora_weights
 from lorajobs.engine.base import LocalAdapter
-from lorajobs.engine.lora_weights import Layer, Parts
+from lorajobs.engine.lora_weights import Layer
 from lorajobs.errors import LoraJobsError, LoraNotApplied
 from lorajobs.jobs import AppliedLora
 
 #: Each resident costs memory and, inactive, no time; PEFT's bookkeeping grows with their number.
 CAPACITY = 8
 
+#: What a resident adapter multiplies its product with at scale 1: component, module path, factor.
+_Strengths = Mapping[str, Mapping[str, float]]
 #: Adapter names and their scales, in the order in which they are added up.
 _Active = tuple[tuple[str, float], ...]
 
@@ -38,7 +40,7 @@ class AdapterRack:
         self._pipe = pipe
         self._capacity = capacity
         self._targets = lora_weights.targets(pipe)
-        self._residents: OrderedDict[str, Parts] = OrderedDict()
+        self._residents: OrderedDict[str, _Strengths] = OrderedDict()
         self._active: _Active = ()
         self.applied: tuple[AppliedLora, ...] = ()
 
@@ -96,7 +98,10 @@ class AdapterRack:
             if isinstance(error, LoraJobsError | MemoryError | torch.OutOfMemoryError):
                 raise
             raise LoraNotApplied(f"{adapter.use.adapter.id}: PEFT refused it: {error}") from error
-        self._residents[name] = parts
+        self._residents[name] = {
+            component: {path: layer.alpha / layer.rank for path, layer in layers.items()}
+            for component, layers in parts.items()
+        }
 
     def _make_room(self, keep: set[str]) -> None:
         for name in list(self._residents):
@@ -134,9 +139,9 @@ class AdapterRack:
                 raise LoraNotApplied(f"{component} does not list the adapter {missing[0]}")
             for path, module in _adapted(getattr(self._pipe, component)):
                 expected = {
-                    name: scale * layer.alpha / layer.rank
+                    name: scale * strengths[path]
                     for name, scale in self._active
-                    if (layer := self._residents[name].get(component, {}).get(path))
+                    if path in (strengths := self._residents[name].get(component, {}))
                 }
                 if not _adds(module, order, expected):
                     raise LoraNotApplied(f"{component}.{path} does not add what was asked for")

@@ -93,7 +93,7 @@ class DiffusersEngine:
         }
         if entry.vae:
             vae = _folder(entry.vae.path, entry.vae.repo, entry.vae.revision, None, settings)
-            options["vae"] = diffusers.AutoModel.from_pretrained(vae, **options)
+            options["vae"] = diffusers.AutoModel.from_pretrained(str(vae), **options)
         # What the base was saved without, such as SD3's T5, must be said once more.
         options |= {name: None for name, part in index.items() if part == [None, None]}
         pipe = diffusers.DiffusionPipeline.from_pretrained(folder, variant=entry.variant, **options)

@@ -57,7 +57,8 @@ class HubRepo:
             raise BaseLoadFailed(f"{called}: {error}") from error
         except (HfHubHTTPError, httpx2.HTTPError, OSError) as error:
             try:
-                return self._download(None)
+                # Whether the weights are complete shows when they are loaded.
+                return self._download([INDEX, "config.json"], cached=True)
             except LocalEntryNotFoundError:
                 raise BaseLoadFailed(
                     f"{called} is not in the cache, and {self._endpoint} cannot be asked: {error}"
@@ -73,8 +74,8 @@ class HubRepo:
             folders |= {k for k, v in index.items() if isinstance(v, list) and any(v)}
         return self._download(wanted(names, folders, variant))
 
-    def _download(self, files: list[str] | None) -> Path:
-        """The files at the revision; None: what the cache has of it."""
+    def _download(self, files: list[str], *, cached: bool = False) -> Path:
+        """The snapshot's folder with these files in it."""
         folder = snapshot_download(
             self._repo,
             revision=self._revision,
@@ -82,7 +83,7 @@ class HubRepo:
             token=self._token,
             cache_dir=self._cache,
             allow_patterns=files,
-            local_files_only=files is None,
+            local_files_only=cached,
         )
         return Path(str(folder))
 

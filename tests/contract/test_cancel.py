@@ -28,29 +28,28 @@ def running(worker: str) -> Job:
 
 
 def test_the_worker_of_the_job_hears_it_and_no_other(app: Celery) -> None:
-    heard: list[tuple[str, dict[str, Any]]] = []
+    heard: set[tuple[str, str, int]] = set()
 
     def handler(name: str) -> Any:
-        return lambda _, **arguments: heard.append((name, arguments))
+        return lambda _, job_id, attempt: heard.add((name, job_id, attempt))
 
-    with app.connection_for_read() as connection:
-        for name in ("w1@host", "w2@host"):
-            node = app.control.mailbox.Node(
+    other, meant = running("w2@host"), running("w1@host")
+    push = CancelPush(app)
+    with app.connection_for_read() as first, app.connection_for_read() as second:
+        listening = [
+            app.control.mailbox.Node(
                 name, handlers={COMMAND: handler(name)}, channel=connection.channel()
-            )
-            node.listen()
-        other, meant = running("w2@host"), running("w1@host")
-        push = CancelPush(app)
+            ).listen()
+            for name, connection in (("w1@host", first), ("w2@host", second))
+        ]
         # A broadcast reaches who listens at that moment, and nodes listen from the first drain on.
-        while {name for name, _ in heard} < {"w1@host", "w2@host"}:
+        while len(heard) < len(listening):
             push(other)
             push(meant)
-            with suppress(TimeoutError):
-                connection.drain_events(timeout=1)
-    assert {(name, *arguments.values()) for name, arguments in heard} == {
-        ("w1@host", meant.id, 2),
-        ("w2@host", other.id, 2),
-    }
+            for connection in (first, second):
+                with suppress(TimeoutError):
+                    connection.drain_events(timeout=1)
+    assert heard == {("w1@host", meant.id, 2), ("w2@host", other.id, 2)}
 
 
 def test_a_job_without_a_worker_needs_no_push(app: Celery) -> None:

@@ -14,6 +14,7 @@ from celery.worker.control import Panel
 from celery.worker.request import Request, create_request_cls
 
 from lorajobs.celery import make_app
+from lorajobs.errors import StoreUnavailable
 from lorajobs.redis_client import connect
 from lorajobs.settings import Settings
 from lorajobs.tickets import TASK, TicketQueue
@@ -118,3 +119,12 @@ def test_the_rest_of_what_we_touch() -> None:
     assert callable(Panel.register)
     assert issubclass(WorkerLostError, Exception)
     assert issubclass(Terminated, Exception)
+
+
+def test_a_dead_broker_is_a_store_error() -> None:
+    dead = Settings(redis_url="redis://127.0.0.1:1/0")
+    queue = TicketQueue(make_app(dead), dead)
+    with pytest.raises(StoreUnavailable, match="the broker does not answer"):
+        queue.publish("base.demo")
+    with pytest.raises(StoreUnavailable, match="the broker does not answer"):
+        queue.depth("base.demo")

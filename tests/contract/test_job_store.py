@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import pytest
 import redis
@@ -63,7 +63,7 @@ def _memory() -> Iterator[Backend]:
 
 
 def _redis(url: str) -> Iterator[Backend]:
-    client = connect(url)
+    client: Any = connect(url)
     prefix = f"test-{uuid.uuid4().hex[:8]}"
     store = RedisJobStore(client, lease_s=6, max_attempts=3, prefix=prefix)
 

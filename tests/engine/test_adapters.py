@@ -1,8 +1,11 @@
 """Adapters on the real base: each does what it was trained to do, and leaves nothing behind."""
 
 import random
+import re
+from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -178,3 +181,35 @@ def test_only_so_many_stay_resident(
     assert pixels(engine, many[0]) == first != bare
     assert pixels(engine) == bare
     assert weights() == before
+
+
+SABOTAGE: dict[str, Callable[[Any, str], object]] = {
+    "another scale": lambda module, name: module.scaling.update({name: 2.0}),
+    "not active": lambda module, name: module.set_adapter([]),
+    "switched off": lambda module, name: module.enable_adapters(False),
+    "deleted": lambda module, name: module.lora_A.pop(name),
+    "merged": lambda module, name: module.merge(),
+}
+
+
+@pytest.mark.parametrize("name", SABOTAGE)
+def test_the_proof_notices_one_module_that_does_not_take_part(
+    engine: DiffusersEngine, tmp_path: Path, name: str
+) -> None:
+    path = saved(tmp_path / f"{name}.st", prefixed("unet.", pair(UNET_MODULE, UNET_SHAPE)))
+    adapter = local(path)
+    engine.apply([adapter])
+    rack = engine._loaded_rack()
+    rack._verify()
+    SABOTAGE[name](engine._pipe.unet.get_submodule(UNET_MODULE), adapter.use.adapter.sha256)
+    with pytest.raises(LoraNotApplied, match=re.escape(UNET_MODULE)):
+        rack._verify()
+    rack._unload_all()
+
+
+def test_what_was_left_active_is_noticed(engine: DiffusersEngine) -> None:
+    engine.apply([demo("pixel")])
+    engine.apply([])
+    engine._pipe.unet.get_submodule(UNET_MODULE).enable_adapters(True)
+    with pytest.raises(LoraNotApplied, match=re.escape(UNET_MODULE)):
+        engine._loaded_rack()._verify()

@@ -1,6 +1,5 @@
 """The engine on the architectures of SDXL, SD3 and Flux, and each one's files on the others."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -34,12 +33,12 @@ NATIVE: dict[str, dict[str, Tensor]] = {
 @pytest.fixture(scope="module", params=FAMILIES)
 def family(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[str, DiffusersEngine]]:
+) -> tuple[str, DiffusersEngine]:
     """A family's name and its warm base."""
     folder = save(request.param, tmp_path_factory.mktemp(request.param))
     engine = DiffusersEngine(ModelEntry(id=request.param, path=folder), Settings(device="cpu"))
     engine.load()
-    yield request.param, engine
+    return request.param, engine
 
 
 def test_its_own_adapters(family: tuple[str, DiffusersEngine], tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def _pickle(path: Path) -> None:
     [
         ("model_index.json", _delete, "model_index.json"),
         (UNET, _delete, "diffusion_pytorch_model"),
-        (UNET, _cut, "[Ii]ncomplete|HeaderTooLarge|not.*valid|[Mm]etadata"),
+        (UNET, _cut, "Unable to load weights"),
         (TEXT, _delete, "model.safetensors"),
         (TEXT, _pickle, "model.safetensors"),
         ("scheduler/scheduler_config.json", _delete, "scheduler_config"),

@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 from tests.services.server import HOST
 
 _INFO = re.compile(r"/api/models/(?P<repo>[^/]+/[^/]+)(?:/revision/(?P<revision>[^/]+))?")
+_TREE = re.compile(r"/api/models/(?P<repo>[^/]+/[^/]+)/tree/(?P<revision>[^/]+)")
 _FILE = re.compile(r"/(?P<repo>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<file>.+)")
 _CDN = re.compile(r"/cdn/(?P<sha256>[0-9a-f]{64})")
 
@@ -133,6 +134,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send(200, self._hub.page, {})
             elif match := _INFO.fullmatch(path):
                 self._info(unquote(match["repo"]), match["revision"])
+            elif match := _TREE.fullmatch(path):
+                self._tree(unquote(match["repo"]), match["revision"])
             elif match := _FILE.fullmatch(path):
                 self._file(match["repo"], match["revision"], unquote(match["file"]))
             elif match := _CDN.fullmatch(path):
@@ -177,11 +180,25 @@ class _Handler(BaseHTTPRequestHandler):
         }
         self._send(200, json.dumps(document).encode(), {"Content-Type": "application/json"})
 
+    def _tree(self, name: str, revision: str) -> None:
+        repo, _ = self._repo(name)
+        document = [
+            {
+                "type": "file",
+                "path": file,
+                "size": len(data),
+                "oid": _blob_id(data),
+                **self._lfs(repo, file, data),
+            }
+            for file, data in repo.commits[self._commit(repo, revision)].items()
+        ]
+        self._send(200, json.dumps(document).encode(), {"Content-Type": "application/json"})
+
     def _lfs(self, repo: Repo, file: str, data: bytes) -> dict[str, object]:
         if not file.endswith(repo.lfs):
             return {}
         sha256 = hashlib.sha256(data).hexdigest()
-        return {"lfs": {"sha256": sha256, "size": len(data), "pointerSize": 134}}
+        return {"lfs": {"sha256": sha256, "oid": sha256, "size": len(data), "pointerSize": 134}}
 
     def _file(self, name: str, revision: str, file: str) -> None:
         repo, known = self._repo(name)
@@ -199,8 +216,7 @@ class _Handler(BaseHTTPRequestHandler):
             headers |= {"X-Linked-Etag": f'"{sha256}"', "X-Linked-Size": str(len(data))}
             self._send(302, b"", headers)
             return
-        blob = hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
-        self._send(200, data, headers | {"ETag": f'"{blob}"'})
+        self._send(200, data, headers | {"ETag": f'"{_blob_id(data)}"'})
 
     def _cdn(self, sha256: str) -> None:
         if sha256 in self._hub.corrupted:
@@ -222,3 +238,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
+
+
+def _blob_id(data: bytes) -> str:
+    return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()

@@ -13,7 +13,7 @@ from lorajobs.catalog import Catalog
 from lorajobs.engine.base import LocalAdapter
 from lorajobs.engine.paint import PaintEngine
 from lorajobs.errors import StoreUnavailable, UploadFailed
-from lorajobs.jobs import AppliedLora, Job, JobStatus, Lease, Stage
+from lorajobs.jobs import AppliedLora, Job, JobStatus, Lease, Outcome, Stage
 from lorajobs.pictures import read_text
 from lorajobs.settings import Settings
 from lorajobs.storage.folder import FolderStore
@@ -215,7 +215,7 @@ def test_progress_may_be_lost_but_not_the_end(shop: Shop) -> None:
         def renew(self, lease: Lease, progress: Progress | None = None) -> Signal:
             raise StoreUnavailable("down")
 
-        def finish(self, lease: Lease, outcome: attempt.Outcome) -> bool:
+        def finish(self, lease: Lease, outcome: Outcome) -> bool:
             if self.refusals:
                 self.refusals -= 1
                 raise StoreUnavailable("down")

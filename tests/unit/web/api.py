@@ -1,6 +1,7 @@
 """An API on real parts that need no service: stores in memory and in a folder."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from werkzeug.test import TestResponse
@@ -41,18 +42,18 @@ class Api:
         self.clock = ManualClock()
         self.store = MemoryJobStore(clock_ms=self.clock)
         self.broker = Broker()
-        own = {
-            "settings": shelf.settings,
-            "catalog": shelf.catalog,
-            "library": shelf.library,
-            "store": self.store,
-            "fleet": self.store,
-            "queue": self.broker,
-            "objects": shelf.objects,
-            "push_cancel": self.broker.push_cancel,
-            "check_webhook": refuse_private,
-        }
-        self.app = create_app(Deps(**(own | parts)))
+        own = Deps(
+            settings=shelf.settings,
+            catalog=shelf.catalog,
+            library=shelf.library,
+            store=self.store,
+            fleet=self.store,
+            queue=self.broker,
+            objects=shelf.objects,
+            push_cancel=self.broker.push_cancel,
+            check_webhook=refuse_private,
+        )
+        self.app = create_app(replace(own, **parts))
         self.client = self.app.test_client()
 
     def submit(self, **fields: Any) -> str:

@@ -1,11 +1,12 @@
 """`/v1/jobs` over HTTP."""
 
+import io
 import json
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lorajobs.errors import StoreUnavailable
@@ -103,6 +104,19 @@ def test_a_large_body_is_413_and_names_the_setting(api: Api) -> None:
     assert "65,536 bytes (LORAJOBS_MAX_BODY_BYTES)" in document["detail"]
 
 
+@pytest.mark.parametrize(("more", "status"), [(0, 202), (1, 413), (100_000, 413)])
+def test_a_chunked_body_is_measured_too(api: Api, more: int, status: int) -> None:
+    raw = json.dumps(REQUEST).encode()
+    padding = b" " * (api.shelf.settings.max_body_bytes - len(raw) + more)
+    answer = api.client.post(
+        "/v1/jobs",
+        input_stream=io.BytesIO(raw + padding),
+        content_type="application/json",
+        environ_overrides={"wsgi.input_terminated": True},
+    )
+    assert answer.status_code == status
+
+
 JSON_VALUES = st.recursive(
     st.none()
     | st.booleans()
@@ -131,9 +145,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Api:
     return Api(Shelf(tmp_path_factory.mktemp("shared")))
 
 
-@settings(
-    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=100, deadline=None)
 @given(body=BODIES, valid=st.booleans())
 def test_no_body_breaks_the_api(shared: Api, body: dict[str, Any], valid: bool) -> None:
     loras = body.get("loras")

@@ -1,0 +1,49 @@
+"""`lorajobs generate` on the real demo base, as an operator types it."""
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from PIL import Image, ImageStat
+
+from lorajobs.catalog import DEMO
+from lorajobs.cli import main
+from lorajobs.pictures import read_text
+
+
+def _generate(folder: Path, *words: str) -> str:
+    result = CliRunner().invoke(
+        main,
+        ["generate", "a red heart", "--seed", "7", *words],
+        env={"LORAJOBS_DATA_DIR": str(folder / "data")},
+        catch_exceptions=False,
+    )
+    assert result.exit_code == 0, result.output
+    return str(result.stdout)
+
+
+def _colour(file: Path) -> float:
+    with Image.open(file) as image:
+        return ImageStat.Stat(image.convert("HSV")).mean[1]
+
+
+def test_an_adapter_from_a_file_changes_the_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(DEMO.parent / "loras" / "lineart.safetensors", "mine.safetensors")
+    _generate(tmp_path, "-o", "plain.png", "--num-images", "2")
+    said = _generate(tmp_path, "-o", "drawn.webp", "--lora", "./mine.safetensors:1.1")
+    assert "mine.safetensors × 1.1" in said
+    assert _colour(Path("drawn.webp")) < 30 < _colour(Path("plain-0.png"))
+    assert read_text(Path("plain-1.png").read_bytes())["seed"] == "8"
+
+
+def test_the_same_words_give_the_same_bytes(tmp_path: Path) -> None:
+    files = [tmp_path / "one.png", tmp_path / "two.png"]
+    for file in files:
+        _generate(tmp_path, "--lora", "pixel:0.9", "-o", str(file))
+    one, two = (hashlib.sha256(file.read_bytes()).hexdigest() for file in files)
+    assert one == two

@@ -1,0 +1,69 @@
+"""A webhook receiver that keeps what it was sent and answers as it is told."""
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import NamedTuple
+
+
+class Received(NamedTuple):
+    """One request: its path, headers (lower case) and body."""
+
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Receiver:
+    """What arrived so far; `statuses` are the next answers, then 204."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.received: list[Received] = []
+        self.statuses: list[int] = []
+        self._changed = threading.Condition()
+
+    def take(self, received: Received) -> int:
+        """Keeps a request; returns the status to answer with."""
+        with self._changed:
+            self.received.append(received)
+            self._changed.notify_all()
+            return self.statuses.pop(0) if self.statuses else 204
+
+    def wait(self, count: int, timeout_s: float = 20) -> list[Received]:
+        """The requests once there are so many.
+
+        Raises: AssertionError.
+        """
+        with self._changed:
+            done = self._changed.wait_for(lambda: len(self.received) >= count, timeout_s)
+            assert done, f"{len(self.received)} of {count} requests in {timeout_s:g} s"
+            return list(self.received)
+
+
+@contextmanager
+def receiver() -> Iterator[Receiver]:
+    """Runs a receiver on a free port of 127.0.0.1."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            self.send_response(made.take(Received(self.path, headers, body)))
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    made = Receiver(f"http://127.0.0.1:{server.server_port}")
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield made
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

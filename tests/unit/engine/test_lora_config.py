@@ -1,0 +1,80 @@
+"""What an adapter's configuration says of its strength."""
+
+import json
+import math
+
+import pytest
+
+from lorajobs.engine.lora_config import HEADER_KEY, from_folder, from_header
+from lorajobs.errors import LoraNotApplied
+
+MODULE = "down_blocks.0.attn1.to_q"
+
+
+def test_without_any_alpha_equals_the_rank() -> None:
+    assert from_header({}, "unet").alpha(MODULE, 16) == 16
+    assert from_folder({"peft_type": "LORA", "lora_alpha": None}).alpha(MODULE, 16) == 16
+
+
+def test_alpha_and_rslora() -> None:
+    assert from_folder({"r": 16, "lora_alpha": 8}).alpha(MODULE, 16) == 8
+    rooted = from_folder({"r": 16, "lora_alpha": 8, "use_rslora": True})
+    assert math.isclose(rooted.alpha(MODULE, 16) / 16, 8 / math.sqrt(16))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "fits"),
+    [
+        ("to_q", True),
+        ("attn1.to_q", True),
+        ("^down_blocks.0.attn1.to_q", True),
+        (r"down_blocks\.0\.attn1\.to_q$", True),
+        ("o_q", False),
+        ("^attn1.to_q", False),
+        ("to_k", False),
+    ],
+)
+def test_patterns_name_modules(pattern: str, fits: bool) -> None:
+    config = from_folder({"r": 4, "lora_alpha": 1, "alpha_pattern": {pattern: 3}})
+    assert config.alpha(MODULE, 4) == (3 if fits else 1)
+    ranked = from_folder({"r": 4, "rank_pattern": {pattern: 8}})
+    assert ranked.alpha(MODULE, 8 if fits else 4)
+    with pytest.raises(LoraNotApplied, match=f"rank {8 if fits else 4}"):
+        ranked.alpha(MODULE, 4 if fits else 8)
+
+
+def test_the_header_names_components() -> None:
+    header = {
+        HEADER_KEY: json.dumps(
+            {"text_encoder_2.lora_alpha": 2, "text_encoder.lora_alpha": 1, "unet.lora_alpha": 3}
+        )
+    }
+    assert from_header(header, "text_encoder").alpha("x", 4) == 1
+    assert from_header(header, "text_encoder_2").alpha("x", 4) == 2
+    assert from_header(header, "transformer").alpha("x", 4) == 4
+    assert from_header({HEADER_KEY: '{"lora_alpha": 7}'}, "unet").alpha("x", 4) == 7
+
+
+@pytest.mark.parametrize("text", ["no json", "[]", '{"unet.r": "many"}'])
+def test_a_broken_header(text: str) -> None:
+    with pytest.raises(LoraNotApplied):
+        from_header({HEADER_KEY: text}, "unet")
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"peft_type": "LOKR"}, "peft_type"),
+        ({"use_dora": True}, "use_dora"),
+        ({"init_lora_weights": "olora"}, "olora"),
+        ({"alpha_pattern": {"a": "b"}}, "alpha_pattern"),
+    ],
+)
+def test_what_cannot_be_honoured(fields: dict[str, object], named: str) -> None:
+    with pytest.raises(LoraNotApplied, match=named):
+        from_folder(fields)
+
+
+@pytest.mark.parametrize("harmless", [True, False, "gaussian", "eva"])
+def test_how_it_was_initialised_matters_little(harmless: object) -> None:
+    assert from_folder({"init_lora_weights": harmless}).alpha("x", 4) == 4

@@ -1,0 +1,54 @@
+"""The page that a parent and its forked child share."""
+
+import os
+
+import pytest
+
+from lorajobs.jobs import AppliedLora, Lease
+from lorajobs.worker_page import WorkerPage
+
+LOADED = [AppliedLora(id="pixel", revision="r", sha256="s", scale=0.5)]
+
+
+def _in_child(page: WorkerPage) -> int:
+    """Forks as billiard does; the child writes and is gone; returns its process id."""
+    pid = os.fork()
+    if pid == 0:
+        page.say_loaded(LOADED)
+        page.say_ready()
+        page.say_failed("ü" * 10_000)
+        os._exit(0)
+    os.waitpid(pid, 0)
+    return pid
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+def test_the_parent_reads_what_a_child_wrote() -> None:
+    page = WorkerPage()
+    assert not page.is_ready({os.getpid()})
+    assert (page.loaded(), page.failure()) == ((), "")
+    child = _in_child(page)
+    assert page.is_ready({child, 1})
+    assert list(page.loaded()) == LOADED
+    assert page.failure().startswith("üü")
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+def test_a_replaced_child_is_not_ready() -> None:
+    page = WorkerPage()
+    child = _in_child(page)
+    assert not page.is_ready({child + 1})
+
+
+def test_a_cancellation_is_for_one_attempt() -> None:
+    page = WorkerPage()
+    page.ask_cancel(Lease("job", 1))
+    assert page.cancel_asked(Lease("job", 1))
+    assert not page.cancel_asked(Lease("job", 2))
+    assert not page.cancel_asked(Lease("other", 1))
+
+
+def test_a_value_that_is_too_long_is_refused() -> None:
+    many = LOADED * 1000
+    with pytest.raises(ValueError, match="a slot holds"):
+        WorkerPage().say_loaded(many)
