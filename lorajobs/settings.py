@@ -180,6 +180,8 @@ class Settings(BaseSettings):
 
 
 def _absolute(value: object) -> object:
+    if isinstance(value, tuple):
+        return tuple(_absolute(item) for item in value)
     return value.expanduser().absolute() if isinstance(value, Path) else value
 
 

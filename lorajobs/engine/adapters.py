@@ -16,8 +16,9 @@ from peft.tuners.lora import LoraLayer
 
 from lorajobs.engine import lora_weights
 from lorajobs.engine.base import LocalAdapter
+from lorajobs.engine.device import is_out_of_memory
 from lorajobs.engine.lora_weights import Layer
-from lorajobs.errors import LoraJobsError, LoraNotApplied
+from lorajobs.errors import LoraNotApplied
 from lorajobs.jobs import AppliedLora
 
 #: Each resident costs memory and, inactive, no time; PEFT's bookkeeping grows with their number.
@@ -95,9 +96,9 @@ class AdapterRack:
         except Exception as error:
             # Half an adapter may be in the modules now: only a bare pipeline is known to be exact.
             self._unload_all()
-            if isinstance(error, LoraJobsError | MemoryError | torch.OutOfMemoryError):
+            if is_out_of_memory(error):
                 raise
-            raise LoraNotApplied(f"{adapter.use.adapter.id}: PEFT refused it: {error}") from error
+            raise LoraNotApplied(f"{adapter.use.adapter.id}: {error}") from error
         self._residents[name] = {
             component: {path: layer.alpha / layer.rank for path, layer in layers.items()}
             for component, layers in parts.items()

@@ -50,7 +50,7 @@ def guarded(call: Callable[[], T]) -> T:
         raise
     except Exception as error:
         detail = f"{type(error).__name__}: {error}".strip(": ")
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise EngineFailed(detail) from error
     # Out of the handler, so that the failed frames hold their tensors no longer.
     gc.collect()
@@ -59,7 +59,8 @@ def guarded(call: Callable[[], T]) -> T:
     raise OutOfMemory(detail)
 
 
-def _is_out_of_memory(error: Exception) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
+    """True if the error says, in whatever way, that memory is short."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and any(hint in str(error) for hint in _SHORT_OF_MEMORY)

@@ -1,11 +1,13 @@
 """A server as a child of the test run: free ports, a log to show, a deadline to be ready."""
 
+import os
 import secrets
+import signal
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from tests.services.leash import leashed
@@ -60,7 +62,9 @@ def running(
         _wait(process, lambda: ready(process.pid), deadline_s, log)
         yield process.pid
     finally:
-        process.kill()
+        # Its session, because a server may be a script that waits for the real one.
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,20 @@ def test_a_child_reads_the_same_settings(monkeypatch: pytest.MonkeyPatch) -> Non
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert Settings.from_env() == settings
+
+
+def test_a_child_in_another_folder_finds_the_same_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = Settings(config=Path("my.toml"), lora_roots=(Path("~/loras"), Path("here")))
+    environment = settings.environ()
+    assert environment["LORAJOBS_CONFIG"] == str(tmp_path / "my.toml")
+    assert environment["LORAJOBS_DATA_DIR"] == str(Path.home() / ".lorajobs")
+    assert json.loads(environment["LORAJOBS_LORA_ROOTS"]) == [
+        str(Path.home() / "loras"),
+        str(tmp_path / "here"),
+    ]
 
 
 def test_every_setting_is_described() -> None:

@@ -1,0 +1,1 @@
+"""Tests that need machine packages; `make test-system` installs those."""
