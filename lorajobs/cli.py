@@ -10,9 +10,9 @@ from lorajobs.commands.serve import api, courier, flower, up, worker
 from lorajobs.commands.settings import settings_table, webhook_secret
 from lorajobs.commands.showcase import demo
 from lorajobs.commands.workers import workers
+from lorajobs.embedded.supervisor import EX_CONFIG
 from lorajobs.errors import ConfigError, LoraJobsError
 from lorajobs.settings import Settings
-from lorajobs.supervisor import EX_CONFIG
 
 
 class Commands(click.Group):

@@ -7,10 +7,10 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 
-from lorajobs import programs
 from lorajobs.catalog import Catalog
 from lorajobs.client import ClientError
 from lorajobs.commands.request import body, numbered, picture_options
+from lorajobs.embedded import programs
 from lorajobs.errors import ConfigError
 from lorajobs.settings import Settings
 

@@ -8,14 +8,14 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from lorajobs import programs
 from lorajobs.catalog import Catalog
-from lorajobs.child import Program
+from lorajobs.embedded import programs
+from lorajobs.embedded.child import Program
+from lorajobs.embedded.ports import free_port, is_free
+from lorajobs.embedded.supervisor import Supervisor
+from lorajobs.embedded.valkey import EmbeddedValkey
 from lorajobs.errors import ConfigError
-from lorajobs.ports import free_port, is_free
 from lorajobs.settings import Settings
-from lorajobs.supervisor import Supervisor
-from lorajobs.valkey import EmbeddedValkey
 
 COLORS = ("cyan", "green", "magenta", "blue", "yellow")
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import click
 
-from lorajobs import programs
 from lorajobs.demo.showcase import run
+from lorajobs.embedded import programs
+from lorajobs.embedded.valkey import binary
 from lorajobs.settings import Settings
-from lorajobs.valkey import binary
 
 
 @click.command()

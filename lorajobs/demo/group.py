@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from lorajobs.child import dies_with_parent
 from lorajobs.client import Client, ClientError
-from lorajobs.ports import free_port
+from lorajobs.embedded.child import dies_with_parent
+from lorajobs.embedded.ports import free_port
 
 START_S = 120.0
 STOP_S = 60.0

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import redis
 
-from lorajobs.valkey import EmbeddedValkey
+from lorajobs.embedded.valkey import EmbeddedValkey
 from tests.services.server import running
 
 

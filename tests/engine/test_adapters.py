@@ -194,17 +194,22 @@ SABOTAGE: dict[str, Callable[[Any, str], object]] = {
 
 @pytest.mark.parametrize("name", SABOTAGE)
 def test_the_proof_notices_one_module_that_does_not_take_part(
-    engine: DiffusersEngine, tmp_path: Path, name: str
+    engine: DiffusersEngine, tmp_path: Path, weights: Fingerprint, name: str
 ) -> None:
+    before = weights()
     path = saved(tmp_path / f"{name}.st", prefixed("unet.", pair(UNET_MODULE, UNET_SHAPE)))
     adapter = local(path)
     engine.apply([adapter])
     rack = engine._loaded_rack()
     rack._verify()
-    SABOTAGE[name](engine._pipe.unet.get_submodule(UNET_MODULE), adapter.use.adapter.sha256)
+    module = engine._pipe.unet.get_submodule(UNET_MODULE)
+    weight = module.base_layer.weight.clone()
+    SABOTAGE[name](module, adapter.use.adapter.sha256)
     with pytest.raises(LoraNotApplied, match=re.escape(UNET_MODULE)):
         rack._verify()
     rack._unload_all()
+    engine._pipe.unet.get_submodule(UNET_MODULE).weight.data.copy_(weight)
+    assert weights() == before
 
 
 def test_what_was_left_active_is_noticed(engine: DiffusersEngine) -> None:

@@ -8,9 +8,9 @@ from click.testing import CliRunner, Result
 
 from lorajobs.cli import main
 from lorajobs.commands.request import parse_lora
-from lorajobs.ports import free_port
-from lorajobs.supervisor import EX_CONFIG
-from lorajobs.valkey import EmbeddedValkey
+from lorajobs.embedded.ports import free_port
+from lorajobs.embedded.supervisor import EX_CONFIG
+from lorajobs.embedded.valkey import EmbeddedValkey
 from tests.services.scripted_api import Answer, ScriptedApi, scripted_api
 from tests.unit.documents import PICTURE, job_document, output_document
 

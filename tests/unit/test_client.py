@@ -3,7 +3,7 @@ from collections.abc import Iterator
 import pytest
 
 from lorajobs.client import ApiUnreachable, Client, ClientError
-from lorajobs.ports import free_port
+from lorajobs.embedded.ports import free_port
 from tests.services.scripted_api import Answer, ScriptedApi, scripted_api
 from tests.unit.documents import PICTURE, job_document, output_document
 

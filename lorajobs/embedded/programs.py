@@ -8,11 +8,11 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import lorajobs
-from lorajobs.child import Program
 from lorajobs.client import Client, ClientError
+from lorajobs.embedded.child import Program
+from lorajobs.embedded.valkey import EmbeddedValkey
 from lorajobs.errors import ConfigError
 from lorajobs.settings import Settings
-from lorajobs.valkey import EmbeddedValkey
 
 #: Where `web` and `lorajobs` were installed.
 _PACKAGES = Path(lorajobs.__file__).parent.parent

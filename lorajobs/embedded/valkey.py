@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
+from lorajobs.embedded.ports import free_port
 from lorajobs.errors import ConfigError
-from lorajobs.ports import free_port
 
 HOST = "127.0.0.1"
 PORT = 6379

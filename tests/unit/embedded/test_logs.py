@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from lorajobs.logs import ProcessLog
+from lorajobs.embedded.logs import ProcessLog
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from lorajobs import programs
+from lorajobs.embedded import programs
 from lorajobs.errors import ConfigError
 from lorajobs.settings import Settings
 

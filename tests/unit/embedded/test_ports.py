@@ -1,6 +1,6 @@
 import socket
 
-from lorajobs.ports import free_port, is_free
+from lorajobs.embedded.ports import free_port, is_free
 
 
 def test_a_taken_port_is_replaced_and_a_free_one_kept() -> None:

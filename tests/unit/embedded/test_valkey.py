@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from lorajobs.embedded.valkey import EmbeddedValkey
 from lorajobs.errors import ConfigError
-from lorajobs.valkey import EmbeddedValkey
 
 
 @pytest.fixture
