@@ -42,6 +42,7 @@ T = TypeVar("T")
 PROGRESS_S = 0.25
 #: How long an outage of Redis may last before the end of a job is given up to its next attempt.
 FINISH_PATIENCE_S = 60.0
+FINISH_POLL_S = 0.1
 
 
 class CancelFlag(Protocol):
@@ -267,4 +268,4 @@ def _patiently(write: Callable[[], T]) -> T:
         except StoreUnavailable:
             if time.monotonic() > ends_at:
                 raise
-            time.sleep(0.5)
+            time.sleep(FINISH_POLL_S)
