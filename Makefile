@@ -1,6 +1,6 @@
 # make demo   pictures from the bundled base through the real queue, in demo-out/
 # make up     the same processes, left running
-# make test   all tests that need no root; make test-unit, check, test-system: parts of .ci/run
+# make check  linters, types and all tests that need no root; make lint, test, test-unit: its parts
 # Each installs what it needs into .venv first; delete .venv to start afresh.
 
 PYTHON ?= python3
@@ -12,7 +12,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS)
 # Several processes with several torch threads each are ten times slower than with one.
 export OMP_NUM_THREADS = 1
 
-.PHONY: demo up test test-unit test-system check format docs clean
+.PHONY: demo up check lint test test-unit test-system format docs clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/demo.installed
@@ -27,7 +27,9 @@ test: $(VENV)/dev.installed
 test-unit: $(VENV)/dev.installed
 	$(BIN)/pytest tests/unit
 
-check: $(VENV)/dev.installed
+check: lint test
+
+lint: $(VENV)/dev.installed
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
