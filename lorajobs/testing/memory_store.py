@@ -37,7 +37,7 @@ class _Webhook:
 
 @dataclass
 class MemoryJobStore:
-    """All four sides of the job store, in one process and without durability."""
+    """JobStore, LeaseStore, Housekeeping and Workers in one process, without durability."""
 
     lease_s: float = 6.0
     max_attempts: int = 3
@@ -55,7 +55,6 @@ class MemoryJobStore:
     # The API's side
 
     def submit(self, job: Job, ticket: Mapping[str, str] | None) -> bool:
-        """Writes the job and queues it; False if it was there already."""
         with self._lock:
             if job.id in self._entries:
                 return False
@@ -66,12 +65,10 @@ class MemoryJobStore:
             return True
 
     def get(self, job_id: str) -> Job:
-        """Raises: JobNotFound."""
         with self._lock:
             return self._entry(job_id).job
 
     def page(self, where: JobFilter, limit: int, cursor: str | None) -> JobPage:
-        """Lists jobs, newest first."""
         with self._lock:
             jobs = sorted(
                 (e.job for e in self._entries.values() if where.matches(e.job)),
@@ -87,7 +84,6 @@ class MemoryJobStore:
         return JobPage(jobs[:limit], f"{last.created_ms}-{last.id}" if last else None)
 
     def cancel(self, job_id: str) -> Job:
-        """Ends a waiting job, asks a running one to stop, leaves an ended one."""
         with self._lock:
             entry = self._entry(job_id)
             if entry.job.status is JobStatus.QUEUED:
@@ -97,7 +93,6 @@ class MemoryJobStore:
             return entry.job
 
     def delete(self, job_id: str) -> None:
-        """Erases an ended job's record."""
         with self._lock:
             job = self._entry(job_id).job
             if not job.status.is_terminal:
@@ -106,7 +101,6 @@ class MemoryJobStore:
             self._outbox.pop(f"{job_id}.{job.status}", None)
 
     def position(self, job: Job) -> int | None:
-        """How many jobs are before this one in its queue."""
         with self._lock:
             entry = self._entries.get(job.id)
             if entry is None or entry.job.status is not JobStatus.QUEUED:
@@ -117,7 +111,6 @@ class MemoryJobStore:
     # The worker's side
 
     def snapshot(self, model: str) -> Snapshot:
-        """Shows the policy the queue of one base."""
         with self._lock:
             waiting = [
                 WaitingJob(
@@ -130,7 +123,6 @@ class MemoryJobStore:
             return Snapshot(waiting[:32], self.clock_ms())
 
     def claim(self, model: str, job_id: str | None, worker: str, ticket: str) -> Lease | None:
-        """Takes a waiting job; a ticket whose attempt still runs gets that attempt again."""
         with self._lock:
             earlier = self._claims.get(worker)
             if earlier and earlier[0] == ticket and self._owned(earlier[1]):
@@ -153,7 +145,6 @@ class MemoryJobStore:
             return lease
 
     def renew(self, lease: Lease, progress: Progress | None = None) -> Signal:
-        """Extends the lease and records how far the attempt is."""
         with self._lock:
             entry = self._owned(lease)
             if entry is None:
@@ -164,7 +155,6 @@ class MemoryJobStore:
             return Signal.CANCEL if entry.job.cancel_requested else Signal.GO_ON
 
     def finish(self, lease: Lease, outcome: Outcome) -> bool:
-        """Ends the job and writes its webhook; False if the lease was lost."""
         with self._lock:
             entry = self._owned(lease)
             if entry is None:
@@ -196,7 +186,6 @@ class MemoryJobStore:
         refund: bool = False,
         ticket: Mapping[str, str] | None = None,
     ) -> JobStatus | None:
-        """Puts the job back, or ends it."""
         with self._lock:
             entry = self._owned(lease)
             if entry is None:
@@ -210,7 +199,6 @@ class MemoryJobStore:
     # The courier's side
 
     def rescue(self) -> Rescued:
-        """Puts back every job whose lease ran out and every delayed job that is due."""
         again: Counter[str] = Counter()
         ended = 0
         error = WorkerLost("the worker died on every attempt").as_job_error()
@@ -228,13 +216,11 @@ class MemoryJobStore:
         return Rescued(again, ended)
 
     def backlog(self) -> Mapping[str, int]:
-        """Waiting jobs per base model."""
         with self._lock:
             models = {entry.job.spec.model for entry in self._entries.values()}
             return {model: len(self._waiting(model)) for model in sorted(models)}
 
     def due_deliveries(self, limit: int, hold_s: float) -> Sequence[Delivery]:
-        """Leases due webhooks for `hold_s` seconds."""
         with self._lock:
             now = self.clock_ms()
             due = [hook for hook in self._outbox.values() if hook.due_ms <= now][:limit]
@@ -244,7 +230,6 @@ class MemoryJobStore:
             return [hook.delivery for hook in due]
 
     def settle(self, delivery: Delivery, retry_in_s: float | None) -> None:
-        """Closes a delivery, or plans its next try."""
         with self._lock:
             if retry_in_s is None:
                 self._outbox.pop(delivery.id, None)
@@ -254,17 +239,14 @@ class MemoryJobStore:
     # Who is alive
 
     def put_worker(self, worker: WorkerState, ttl_s: float) -> None:
-        """Publishes a worker until `ttl_s` has passed."""
         with self._lock:
             self._workers[worker.name] = (worker, self.clock_ms() + int(ttl_s * 1000))
 
     def remove_worker(self, name: str) -> None:
-        """Forgets a worker that leaves in order."""
         with self._lock:
             self._workers.pop(name, None)
 
     def workers(self) -> Sequence[WorkerState]:
-        """The live workers, by name."""
         with self._lock:
             now = self.clock_ms()
             return [w for _, (w, ends) in sorted(self._workers.items()) if ends > now]
