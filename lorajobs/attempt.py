@@ -43,13 +43,20 @@ PROGRESS_S = 0.25
 #: How long an outage of Redis may last before the end of a job is given up to its next attempt.
 FINISH_PATIENCE_S = 60.0
 FINISH_POLL_S = 0.1
+FOREVER = float("inf")
 
 
-class CancelFlag(Protocol):
-    """Whether an attempt was asked to stop, read from memory at each step."""
+class Page(Protocol):
+    """What an attempt exchanges with the worker's parent, in memory."""
 
     def cancel_asked(self, lease: Lease) -> bool:
         """True if this attempt was asked to stop."""
+
+    def say_loaded(self, adapters: Sequence[AppliedLora]) -> None:
+        """Says which adapters are applied now."""
+
+    def say_alive(self, within_s: float) -> None:
+        """Promises another sign of life within so many seconds, or the parent takes it for hung."""
 
 
 class Ending(Enum):
@@ -79,9 +86,7 @@ class Bench:
     library: Library
     engine: Engine
     objects: ObjectStore
-    cancel: CancelFlag
-    #: called with the adapters applied now
-    say_loaded: Callable[[Sequence[AppliedLora]], None]
+    page: Page
 
 
 def run(bench: Bench, lease: Lease) -> tuple[Ending, str]:
@@ -98,7 +103,8 @@ def run(bench: Bench, lease: Lease) -> tuple[Ending, str]:
     except Exception as error:
         return attempt.give_up(_as_ours(error))
     finally:
-        bench.say_loaded(bench.engine.applied())
+        bench.page.say_loaded(bench.engine.applied())
+        bench.page.say_alive(FOREVER)
     if not _patiently(lambda: bench.store.finish(lease, outcome)):
         return Ending.LOST, "another attempt owns the job"
     return Ending(outcome.status), ""
@@ -137,11 +143,12 @@ class _Attempt:
         self._enter(Stage.LOADING_ADAPTER)
         with self._timed("fetch_s"):
             local = [LocalAdapter(u, bench.library.ensure(u.adapter)) for u in spec.loras]
+        self._alive(bench.settings.step_timeout_s)
         with self._timed("swap_s"):
             before = _set_of(bench.engine.applied())
             applied = bench.engine.apply(local)
             self._swapped = _set_of(applied) != before
-        bench.say_loaded(applied)
+        bench.page.say_loaded(applied)
         self._enter(Stage.DENOISING)
         with self._timed("generate_s"):
             made = bench.engine.generate(spec, self._on_step)
@@ -215,12 +222,20 @@ class _Attempt:
             self._bench.objects.delete(self._folder)
 
     def _enter(self, stage: Stage) -> None:
+        settings = self._bench.settings
+        # Network calls have their own timeouts; only the engine can hang without a word.
+        engine = stage is Stage.DENOISING
+        self._alive(settings.step_timeout_s if engine else settings.max_runtime_s)
         self._stage = stage
         self._tell()
 
+    def _alive(self, within_s: float) -> None:
+        self._bench.page.say_alive(within_s)
+
     def _on_step(self, step: int) -> None:
         self._step = step
-        if self._bench.cancel.cancel_asked(self._lease):
+        self._alive(self._bench.settings.step_timeout_s)
+        if self._bench.page.cancel_asked(self._lease):
             raise JobCanceled
         if time.monotonic() > self._ends_at:
             limit = self._bench.settings.max_runtime_s

@@ -18,12 +18,12 @@ from celery.worker import state as celery_state
 from celery.worker.request import Request
 from celery.worker.strategy import default as default_strategy
 
-from lorajobs.catalog import ModelEntry
+from lorajobs.catalog import Catalog, ModelEntry
 from lorajobs.errors import LoraJobsError, StoreUnavailable, TimeLimit, WorkerLost
 from lorajobs.jobs import Job, JobStatus, Lease, Outcome
 from lorajobs.policy import choose
 from lorajobs.settings import Settings
-from lorajobs.store import LeaseStore, Workers
+from lorajobs.store import LeaseStore, Rescuing, Workers
 from lorajobs.tickets import TicketQueue
 from lorajobs.worker_page import WorkerPage
 
@@ -44,6 +44,8 @@ class Parent:
     entry: ModelEntry
     store: LeaseStore
     workers: Workers
+    rescuing: Rescuing
+    catalog: Catalog
     queue: TicketQueue
     page: WorkerPage
 
@@ -183,7 +185,7 @@ class TicketTask(Task):
                 hold(message, body, ack, reject, callbacks)
                 return
             try:
-                job = parent.claim(str(message.delivery_tag))
+                job = parent.claim(str(message.headers["id"]))
             except LoraJobsError as error:
                 log.warning("ticket held: %s", error)
                 hold(message, body, ack, reject, callbacks)

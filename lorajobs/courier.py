@@ -3,8 +3,8 @@
 import logging
 import os
 import socket
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Protocol
 
 from celery import Celery, bootsteps
 
@@ -14,6 +14,7 @@ from lorajobs.document import job_document
 from lorajobs.errors import LoraJobsError
 from lorajobs.jobs import Job
 from lorajobs.redis_store import open_job_store
+from lorajobs.rescue import MintingQueue, rescue
 from lorajobs.settings import Settings
 from lorajobs.storage import open_store
 from lorajobs.store import Housekeeping
@@ -28,16 +29,27 @@ BATCH = 32
 THREADS = 8
 
 
+class Broker(MintingQueue, Protocol):
+    """What the courier asks of the broker."""
+
+    def depth(self, queue: str) -> int:
+        """How many tickets wait."""
+
+
 class Courier:
     """One round of housekeeping after another; any number of couriers may run."""
 
     def __init__(
-        self, store: Housekeeping, queue: TicketQueue, catalog: Catalog, sender: WebhookSender
+        self,
+        store: Housekeeping,
+        queue: Broker,
+        catalog: Catalog,
+        hand_out: Callable[[], None],
     ) -> None:
         self._store = store
         self._queue = queue
         self._catalog = catalog
-        self._sender = sender
+        self._hand_out = hand_out
         self._short: Mapping[str, int] = {}
 
     def round(self) -> None:
@@ -45,14 +57,9 @@ class Courier:
 
         Raises: StoreUnavailable.
         """
-        rescued = self._store.rescue()
-        if rescued.ended or rescued.waiting_again:
-            log.warning("rescued %s, ended %d", dict(rescued.waiting_again), rescued.ended)
-        for model, count in rescued.waiting_again.items():
-            self._mint(model, count)
+        rescue(self._store, self._queue, self._catalog)
         self._replace_lost_tickets()
-        for delivery in self._store.due_deliveries(BATCH, self._sender.hold_s):
-            deliver.apply_async(args=delivery)
+        self._hand_out()
 
     def _replace_lost_tickets(self) -> None:
         # Short twice in a row: once, a ticket may just be between the broker and a claim.
@@ -66,12 +73,7 @@ class Courier:
         for model, count in missing.items():
             if count:
                 log.info("minting %d tickets for %s", count, model)
-                self._mint(model, count)
-
-    def _mint(self, model: str, count: int) -> None:
-        entry = self._catalog.models.get(model)
-        if entry is not None:
-            self._queue.publish(entry.queue, count)
+                self._queue.publish(self._catalog.models[model].queue, count)
 
 
 def run_courier(settings: Settings) -> int:
@@ -85,8 +87,13 @@ def run_courier(settings: Settings) -> int:
 
     sender = WebhookSender(settings, webhook_secret(settings), store, document)
     DeliverTask.sender = sender
+
+    def hand_out() -> None:
+        for delivery in store.due_deliveries(BATCH, sender.hold_s):
+            deliver.apply_async(args=delivery)
+
     catalog = Catalog.load(settings.config)
-    _Rounds.courier = Courier(store, TicketQueue(app, settings), catalog, sender)
+    _Rounds.courier = Courier(store, TicketQueue(app, settings), catalog, hand_out)
     _Rounds.period_s = settings.sweep_s
     app.steps["consumer"].add(_Rounds)
     return _run(app, settings)

@@ -16,20 +16,20 @@ log = logging.getLogger(__name__)
 
 
 class LeaseRenewal:
-    """Renews whatever leases `leases()` names, every `period_s` seconds."""
+    """Calls `look()` and renews whatever leases `leases()` names, every `period_s` seconds."""
 
     def __init__(
         self,
         store: LeaseStore,
         leases: Callable[[], Sequence[Lease]],
         ask_cancel: Callable[[Lease], None],
-        publish: Callable[[], None],
+        look: Callable[[], None],
         period_s: float,
     ) -> None:
         self._store = store
         self._leases = leases
         self._ask_cancel = ask_cancel
-        self._publish = publish
+        self._look = look
         self._period_s = period_s
         self._stopped = threading.Event()
         self._busy = threading.Lock()
@@ -58,9 +58,12 @@ class LeaseRenewal:
 
     def _round(self) -> None:
         try:
-            self._publish()
+            self._look()
             for lease in self._leases():
                 if self._store.renew(lease) is Signal.CANCEL:
                     self._ask_cancel(lease)
         except StoreUnavailable as error:
             log.warning("leases not renewed: %s", error)
+        except Exception:
+            # A thread that ended would let every lease of this worker run out, unseen.
+            log.exception("leases not renewed")

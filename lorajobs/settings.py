@@ -85,6 +85,9 @@ class Settings(BaseSettings):
     torch_threads: int = Field(1, description="torch threads of a worker on a CPU")
     max_attempts: int = Field(3, description="attempts before a job fails for good")
     max_runtime_s: float = Field(600.0, description="seconds one attempt may run")
+    step_timeout_s: float = Field(
+        120.0, description="seconds without a step, after which a worker's child is taken for hung"
+    )
     lease_s: float = Field(6.0, description="seconds after which a silent worker's job is rescued")
     renew_s: float = Field(1.5, description="seconds between renewals of a lease")
     sweep_s: float = Field(0.5, description="seconds between the courier's rounds")
@@ -104,8 +107,9 @@ class Settings(BaseSettings):
         None, description="`whsec_…` that signs webhooks; made and kept in Redis if unset"
     )
     webhook_timeout_s: float = Field(15.0, description="seconds a receiver has to answer")
-    webhook_schedule_s: tuple[float, ...] = Field(
-        (0, 5, 300, 1800, 7200, 18000, 36000), description="delay before each delivery try, seconds"
+    webhook_retry_s: tuple[float, ...] = Field(
+        (5, 300, 1800, 7200, 18000, 36000),
+        description="delay before each retry of a webhook, seconds",
     )
     allow_private_urls: bool = Field(
         False, description="let webhooks and adapter URLs reach private addresses and plain http"

@@ -160,14 +160,18 @@ class LeaseStore(Protocol):
         """
 
 
-class Housekeeping(Protocol):
+class Rescuing(Protocol):
+    """The side of whoever looks after dead workers' jobs."""
+
+    def rescue(self) -> Rescued:
+        """Puts back every job whose lease ran out and every delayed job that is due."""
+
+
+class Housekeeping(Rescuing, Protocol):
     """The courier's side."""
 
     def get(self, job_id: str) -> Job:
         """Raises: JobNotFound."""
-
-    def rescue(self) -> Rescued:
-        """Puts back every job whose lease ran out and every delayed job that is due."""
 
     def backlog(self) -> Mapping[str, int]:
         """Waiting jobs per base model."""

@@ -93,8 +93,8 @@ class WebhookSender:
             return f"{type(error).__name__}: {error}"
 
     def _next_delay(self, tries: int) -> float | None:
-        schedule = self._settings.webhook_schedule_s
-        if tries >= len(schedule):
+        delays = self._settings.webhook_retry_s
+        if tries > len(delays):
             return None
         # Up to a fifth later, so that a receiver that comes back is not hit by all at once.
-        return schedule[tries] * random.uniform(1.0, 1.2)
+        return delays[tries - 1] * random.uniform(1.0, 1.2)

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import secrets
 import signal
 import socket
 from collections.abc import Callable, Collection
@@ -14,7 +15,7 @@ from celery.worker.control import control_command
 
 from lorajobs.adapters.library import Library
 from lorajobs.adapters.registry import RedisLoraRegistry
-from lorajobs.attempt import Bench
+from lorajobs.attempt import FOREVER, Bench
 from lorajobs.cancel import COMMAND
 from lorajobs.catalog import Catalog, ModelEntry
 from lorajobs.celery import make_app
@@ -25,6 +26,7 @@ from lorajobs.jobs import AdapterUse, Lease
 from lorajobs.redis_client import connect
 from lorajobs.redis_store import open_job_store
 from lorajobs.renewal import LeaseRenewal
+from lorajobs.rescue import rescue
 from lorajobs.settings import Settings
 from lorajobs.storage import open_store
 from lorajobs.store import WorkerState
@@ -53,15 +55,18 @@ def run_worker(settings: Settings, model: str, make_engine: MakeEngine = _diffus
 
     Raises: ConfigError.
     """
-    entry = Catalog.load(settings.config).require(model)
+    catalog = Catalog.load(settings.config)
+    entry = catalog.require(model)
     app = make_app(settings)
     store = open_job_store(settings)
     parent = Parent(
         settings=settings,
-        name=f"{entry.queue.removeprefix('base.')}-{os.getpid()}@{socket.gethostname()}",
+        name=_name(entry),
         entry=entry,
         store=store,
         workers=store,
+        rescuing=store,
+        catalog=catalog,
         queue=TicketQueue(app, settings),
         page=WorkerPage(),
     )
@@ -90,6 +95,12 @@ def run_worker(settings: Settings, model: str, make_engine: MakeEngine = _diffus
     return int(worker.exitcode or 0)
 
 
+def _name(entry: ModelEntry) -> str:
+    # A container that starts again has the same host and process id as the one that died.
+    unique = secrets.token_hex(2)
+    return f"{entry.queue.removeprefix('base.')}-{unique}-{os.getpid()}@{socket.gethostname()}"
+
+
 class _Renewal(bootsteps.StartStopStep):
     """Starts the renewal of leases with the consumer; it outlives the consumer at a shutdown."""
 
@@ -108,11 +119,11 @@ class _Renewal(bootsteps.StartStopStep):
             return
         parent = TicketTask.parent
 
-        def publish() -> None:
-            _publish(parent, consumer.pool.info["processes"])
+        def look() -> None:
+            _look(parent, consumer.pool.info["processes"])
 
         _Renewal.renewal = LeaseRenewal(
-            parent.store, parent.leases, parent.page.ask_cancel, publish, parent.settings.renew_s
+            parent.store, parent.leases, parent.page.ask_cancel, look, parent.settings.renew_s
         )
         _Renewal.renewal.start()
 
@@ -122,14 +133,20 @@ class _Renewal(bootsteps.StartStopStep):
             self._reaping.cancel()
 
 
-def _publish(parent: Parent, children: Collection[int]) -> None:
+def _look(parent: Parent, children: Collection[int]) -> None:
+    """One look after the child, the list of workers and other workers' lost jobs."""
     failure = parent.page.failure()
     if failure:
         log.critical("the base %s cannot be loaded: %s", parent.entry.id, failure)
         celery_state.should_stop = 1
         return
-    warm = parent.page.is_ready(children)
     leases = parent.leases()
+    if leases and parent.page.is_overdue():
+        # Its job goes back through the hook that any death of a child takes.
+        log.error("job %s: the child hangs and is killed", leases[0].job_id)
+        for child in children:
+            os.kill(child, signal.SIGKILL)
+    warm = parent.page.is_ready(children)
     state = WorkerState(
         name=parent.name,
         model=parent.entry.id,
@@ -138,6 +155,7 @@ def _publish(parent: Parent, children: Collection[int]) -> None:
         job_id=leases[0].job_id if leases else None,
     )
     parent.workers.put_worker(state, ttl_s=4 * parent.settings.renew_s)
+    rescue(parent.rescuing, parent.queue, parent.catalog)
 
 
 @control_command(name=COMMAND, args=[("job_id", str), ("attempt", int)])
@@ -160,6 +178,7 @@ def _start_child(parent: Parent, make_engine: MakeEngine) -> None:
         parent.page.say_failed(ours.detail if ours else f"{type(error).__name__}: {error}")
         return
     parent.page.say_loaded(())
+    parent.page.say_alive(FOREVER)
     parent.page.say_ready()
 
 
@@ -178,8 +197,7 @@ def _open_bench(parent: Parent, make_engine: MakeEngine) -> Bench:
         library=library,
         engine=engine,
         objects=objects,
-        cancel=page,
-        say_loaded=page.say_loaded,
+        page=page,
     )
 
 

@@ -7,46 +7,57 @@ import json
 import mmap
 import os
 import struct
+import time
+import zlib
 from collections.abc import Collection, Sequence
 
 from pydantic import TypeAdapter
 
 from lorajobs.jobs import AppliedLora, Lease
 
-_LENGTH = struct.Struct("<I")
-_SLOT_BYTES = 16_384
+#: Checksum and length, before the bytes of a slot.
+_HEAD = struct.Struct("<II")
+#: Holds four adapters whose references are as long as a request may make them.
+_SLOT_BYTES = 65_536
+#: A write takes microseconds, so hardly a second look is ever needed.
+_LOOKS = 1000
 _LORAS = TypeAdapter(tuple[AppliedLora, ...])
 
 
 class _Slot:
-    """One value with one writer; a reader sees the old value, the new one or nothing."""
+    """One value with one writer; a reader sees an old value or the new one, never half of each."""
 
     def __init__(self, memory: mmap.mmap, index: int) -> None:
         self._memory = memory
         self._start = index * _SLOT_BYTES
+        self._last = b""
 
     def write(self, value: bytes) -> None:
-        if len(value) > _SLOT_BYTES - _LENGTH.size:
-            raise ValueError(f"a slot holds {_SLOT_BYTES - _LENGTH.size} bytes, not {len(value)}")
-        # Length 0 while the bytes are torn.
-        _LENGTH.pack_into(self._memory, self._start, 0)
-        body = self._start + _LENGTH.size
+        if len(value) > _SLOT_BYTES - _HEAD.size:
+            raise ValueError(f"a slot holds {_SLOT_BYTES - _HEAD.size} bytes, not {len(value)}")
+        body = self._start + _HEAD.size
         self._memory[body : body + len(value)] = value
-        _LENGTH.pack_into(self._memory, self._start, len(value))
+        _HEAD.pack_into(self._memory, self._start, zlib.crc32(value), len(value))
 
     def read(self) -> bytes:
-        (length,) = _LENGTH.unpack_from(self._memory, self._start)
-        body = self._start + _LENGTH.size
-        return self._memory[body : body + length]
+        for _ in range(_LOOKS):
+            checksum, length = _HEAD.unpack_from(self._memory, self._start)
+            body = self._start + _HEAD.size
+            value = self._memory[body : body + length]
+            if zlib.crc32(value) == checksum:
+                self._last = value
+                break
+        # Torn at every look: what was there before still holds.
+        return self._last
 
 
 class WorkerPage:
-    """Four values between one parent and its one child."""
+    """Five values between one parent and its one child."""
 
     def __init__(self) -> None:
-        memory = mmap.mmap(-1, 4 * _SLOT_BYTES)
-        self._ready, self._cancel, self._loaded, self._failure = (
-            _Slot(memory, index) for index in range(4)
+        memory = mmap.mmap(-1, 5 * _SLOT_BYTES)
+        self._ready, self._cancel, self._loaded, self._failure, self._alive = (
+            _Slot(memory, index) for index in range(5)
         )
 
     # The child writes
@@ -63,7 +74,17 @@ class WorkerPage:
         """Says that the base cannot be loaded, so that the parent stops instead of retrying."""
         self._failure.write(detail.encode()[:4096])
 
+    def say_alive(self, within_s: float) -> None:
+        """Promises another sign of life within so many seconds."""
+        self._alive.write(repr(time.monotonic() + within_s).encode())
+
     # The parent reads
+
+    def is_overdue(self) -> bool:
+        """True if the child has not kept its last promise, so it hangs."""
+        promised = self._alive.read()
+        # The monotonic clock is the machine's, the same in both processes.
+        return bool(promised) and time.monotonic() > float(promised)
 
     def is_ready(self, children: Collection[int]) -> bool:
         """True if one of these processes has said that it is ready."""

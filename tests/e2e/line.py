@@ -36,6 +36,7 @@ class Line:
         self.url = f"http://{HOST}:{self.port}"
         self.http = httpx.Client(base_url=self.url, timeout=30, trust_env=False)
         self._processes: list[subprocess.Popen[bytes]] = []
+        self._names: dict[int, str] = {}
 
     def start(self, name: str, *argv: str) -> subprocess.Popen[bytes]:
         """Starts a Python program of the line; its log is `<name>.log`."""
@@ -49,7 +50,12 @@ class Line:
                 start_new_session=True,
             )
         self._processes.append(process)
+        self._names[process.pid] = name
         return process
+
+    def named(self, name: str) -> "list[subprocess.Popen[bytes]]":
+        """The processes that were started under this name."""
+        return [p for p in self._processes if self._names[p.pid] == name]
 
     def start_api(self) -> subprocess.Popen[bytes]:
         """Starts the API and waits until it is ready."""

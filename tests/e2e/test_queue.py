@@ -21,6 +21,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
             "LORAJOBS_LEASE_S": "2",
             "LORAJOBS_RENEW_S": "0.5",
             "LORAJOBS_CANCEL_GRACE_S": "5",
+            "LORAJOBS_STEP_TIMEOUT_S": "2",
         }
         with line(folder, **env) as made:
             made.start_api()
@@ -67,6 +68,40 @@ def test_a_killed_worker_s_job_is_rescued_by_another(running: Line, painter: int
     ended = running.ended(job["id"], deadline_s=10)
     assert (ended["status"], ended["attempts"]) == ("succeeded", 2)
     running.stop([other])
+
+
+def test_workers_rescue_while_no_courier_runs(running: Line, painter: int) -> None:
+    running.stop(running.named("courier"))
+    job = running.submit(num_inference_steps=100)
+    running.reached(job["id"], lambda j: j["progress"]["step"] > 0)
+    other = running.start_painter("other")
+    os.killpg(painter, signal.SIGKILL)
+    ended = running.ended(job["id"], deadline_s=10)
+    assert (ended["status"], ended["attempts"]) == ("succeeded", 2)
+    running.stop([other])
+    running.start_courier()
+
+
+def test_a_child_that_hangs_is_killed_and_its_job_runs_again(running: Line, painter: int) -> None:
+    job = running.submit(num_inference_steps=60)
+    running.reached(job["id"], lambda j: j["progress"]["step"] > 0)
+    (child,) = children_of(painter)
+    os.kill(child, signal.SIGSTOP)
+    ended = running.ended(job["id"])
+    assert (ended["status"], ended["attempts"]) == ("succeeded", 2)
+    assert children_of(painter) != [child]
+
+
+def test_a_cancellation_takes_effect_within_one_step(running: Line) -> None:
+    # Slow enough that every step is told.
+    slow = running.start_painter("slow", step_s=0.5)
+    job = running.submit(num_inference_steps=20)
+    running.reached(job["id"], lambda j: j["progress"]["step"] > 1)
+    asked = running.http.post(f"/v1/jobs/{job['id']}/cancel").json()
+    ended = running.ended(job["id"])
+    assert ended["status"] == "canceled"
+    assert ended["progress"]["step"] <= asked["progress"]["step"] + 1
+    running.stop([slow])
 
 
 def test_a_canceled_job_stops_and_the_worker_stays_warm(running: Line, painter: int) -> None:

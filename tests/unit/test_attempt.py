@@ -36,7 +36,6 @@ class Shop:
         self.library = Library(self.settings, self.catalog, MemoryLoraRegistry(), self.objects)
         self.engine = PaintEngine()
         self.engine.load()
-        self.loaded: list[Sequence[AppliedLora]] = []
 
     def pinned(self, name: str, scale: float = 1.0) -> object:
         record = self.library.find(name)
@@ -57,8 +56,7 @@ class Shop:
                 "library": self.library,
                 "engine": self.engine,
                 "objects": self.objects,
-                "cancel": self.page,
-                "say_loaded": self.loaded.append,
+                "page": self.page,
                 **parts,
             }
         )
@@ -86,7 +84,7 @@ def test_a_job_succeeds_with_pictures_that_say_how_they_were_made(
     text = read_text(target.read_bytes())
     assert (text["prompt"], text["seed"]) == ("a red heart", "8")
     assert "pixel" in str(text)
-    assert [lora.id for lora in shop.loaded[-1]] == ["pixel"]
+    assert [lora.id for lora in shop.page.loaded()] == ["pixel"]
 
 
 def test_pictures_say_nothing_if_the_operator_opts_out(shop: Shop, tmp_path: Path) -> None:

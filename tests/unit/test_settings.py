@@ -38,7 +38,7 @@ def test_a_child_reads_the_same_settings(monkeypatch: pytest.MonkeyPatch) -> Non
             "device": None,
             "data_dir": Path("/some where"),
             "lora_roots": (Path("/a"), Path("/b,c")),
-            "webhook_schedule_s": (0.5, 7.0),
+            "webhook_retry_s": (0.5, 7.0),
             "webhook_secret": SecretStr("whsec_x"),
             "hf_token": SecretStr("hf_x"),
             "hf_endpoint": "http://127.0.0.1:1",

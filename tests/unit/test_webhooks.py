@@ -29,7 +29,7 @@ class Desk:
     def __init__(self, url: str, **settings: object) -> None:
         self.clock = ManualClock()
         self.store = MemoryJobStore(clock_ms=self.clock)
-        values = {"allow_private_urls": True, "webhook_schedule_s": (0, 5, 300), **settings}
+        values = {"allow_private_urls": True, "webhook_retry_s": (5, 300), **settings}
         self.sender = WebhookSender(Settings(**values), SECRET, self.store, _document)  # type: ignore[arg-type]
         job = a_job(webhook=Hook(url=url))
         self.store.submit(job, None)
@@ -128,5 +128,5 @@ def test_secrets_are_new_and_well_formed() -> None:
 
 
 def test_the_default_schedule() -> None:
-    assert Settings().webhook_schedule_s == (0, 5, 300, 1800, 7200, 18000, 36000)
+    assert Settings().webhook_retry_s == (5, 300, 1800, 7200, 18000, 36000)
     assert Settings().webhook_timeout_s == 15

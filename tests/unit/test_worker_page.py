@@ -49,6 +49,34 @@ def test_a_cancellation_is_for_one_attempt() -> None:
 
 
 def test_a_value_that_is_too_long_is_refused() -> None:
-    many = LOADED * 1000
+    many = LOADED * 2000
     with pytest.raises(ValueError, match="a slot holds"):
         WorkerPage().say_loaded(many)
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+def test_a_reader_never_sees_half_of_a_value() -> None:
+    page = WorkerPage()
+    short, long = LOADED, LOADED * 40
+    page.say_loaded(short)
+    pid = os.fork()
+    if pid == 0:
+        for _ in range(20_000):
+            page.say_loaded(long)
+            page.say_loaded(short)
+        os._exit(0)
+    lengths = set()
+    while os.waitpid(pid, os.WNOHANG) == (0, 0):
+        lengths.add(len(page.loaded()))
+    assert lengths <= {1, 40}
+
+
+def test_a_promise_that_is_not_kept_is_overdue() -> None:
+    page = WorkerPage()
+    assert not page.is_overdue()
+    page.say_alive(60)
+    assert not page.is_overdue()
+    page.say_alive(-1)
+    assert page.is_overdue()
+    page.say_alive(float("inf"))
+    assert not page.is_overdue()
