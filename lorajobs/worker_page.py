@@ -19,8 +19,8 @@ from lorajobs.jobs import AppliedLora, Lease
 _HEAD = struct.Struct("<II")
 #: Holds four adapters whose references are as long as a request may make them.
 _SLOT_BYTES = 65_536
-#: A write takes microseconds, so hardly a second look is ever needed.
-_LOOKS = 1000
+#: A write takes microseconds, unless its process is interrupted in the middle.
+_LOOKS = 10
 _LORAS = TypeAdapter(tuple[AppliedLora, ...])
 
 
@@ -38,6 +38,7 @@ class _Slot:
         body = self._start + _HEAD.size
         self._memory[body : body + len(value)] = value
         _HEAD.pack_into(self._memory, self._start, zlib.crc32(value), len(value))
+        self._last = value
 
     def read(self) -> bytes:
         for _ in range(_LOOKS):

@@ -1,5 +1,6 @@
 """What a picture is asked for on the command line, as the body of `POST /v1/jobs`."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -7,21 +8,42 @@ from typing import TypeVar
 import click
 
 FORMATS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
+#: What stands before the first colon of a reference; of any other text it is an id.
+SCHEMES = {"hf", "s3", "http", "https"}
 F = TypeVar("F", bound=Callable[..., object])
 
 
 def parse_lora(text: str) -> dict[str, object]:
-    """`pixel`, `pixel:0.9` or any reference, such as `hf:owner/name@revision:0.9`."""
+    """`pixel`, `pixel:0.9` or any reference, such as `hf:owner/name@revision:0.9`.
+
+    Raises: click.BadParameter if the scale is not a number.
+    """
     reference, colon, scale = text.rpartition(":")
-    lora: dict[str, object] = {}
+    if not colon or "/" in scale or reference in SCHEMES:
+        return {_kind(text): text}
     try:
-        lora["scale"] = float(scale)
+        return {_kind(reference): reference, "scale": _finite(float(scale))}
     except ValueError:
-        reference, lora = text, {}
-    if not colon:
-        reference, lora = text, {}
-    kind = "path" if ":" in reference or "/" in reference else "id"
-    return {kind: reference, **lora}
+        raise click.BadParameter(
+            f"{text}: the scale {scale!r} is not a number; write ID:SCALE, such as pixel:0.9"
+        ) from None
+
+
+def _kind(reference: str) -> str:
+    return "path" if ":" in reference or "/" in reference else "id"
+
+
+def _finite(number: float) -> float:
+    if not math.isfinite(number):
+        raise ValueError("JSON has no such number")
+    return number
+
+
+def _number(_context: object, _option: object, number: float | None) -> float | None:
+    try:
+        return None if number is None else _finite(number)
+    except ValueError:
+        raise click.BadParameter(f"{number} is not a number that can be used") from None
 
 
 def _lora(_context: object, _option: object, texts: Sequence[str]) -> list[dict[str, object]]:
@@ -65,7 +87,12 @@ def picture_options(command: F) -> F:
         click.option("--seed", type=click.IntRange(0), help="The same seed, the same picture."),
         click.option("--num-images", type=click.IntRange(1, 8), help="Image i has seed + i."),
         click.option("--negative-prompt", help="What the picture should not show."),
-        click.option("--guidance-scale", type=float, help="How strictly to follow the prompt."),
+        click.option(
+            "--guidance-scale",
+            type=float,
+            callback=_number,
+            help="How strictly to follow the prompt.",
+        ),
         click.option("--scheduler", metavar="NAME", help="A diffusers scheduler."),
         click.option(
             "-o",
