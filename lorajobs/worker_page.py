@@ -37,7 +37,8 @@ class _Slot:
             raise ValueError(f"a slot holds {_SLOT_BYTES - _HEAD.size} bytes, not {len(value)}")
         body = self._start + _HEAD.size
         self._memory[body : body + len(value)] = value
-        _HEAD.pack_into(self._memory, self._start, zlib.crc32(value), len(value))
+        # Not pack_into, which clears the place first: that would read as an empty value.
+        self._memory[self._start : body] = _HEAD.pack(zlib.crc32(value), len(value))
         self._last = value
 
     def read(self) -> bytes:
