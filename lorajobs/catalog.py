@@ -2,7 +2,7 @@
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -121,7 +121,7 @@ class Catalog(Frozen):
         queues = [entry.queue for entry in self.models.values()]
         if len(set(queues)) < len(queues):
             raise ValueError("two model ids differ only in punctuation and would share a queue")
-        names = [n for e in self.models.values() for n in (e.id, *e.aliases)] + list(self.loras)
+        names = [*self.names, *self.loras]
         doubled = {name for name in names if names.count(name) > 1}
         if doubled:
             raise ValueError(f"the name {sorted(doubled)[0]!r} stands for two models or adapters")
@@ -131,6 +131,11 @@ class Catalog(Frozen):
             if lora.base not in self.models:
                 raise ValueError(f"loras.{lora.id}.base: no model {lora.base!r} is configured")
         return self
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The ids and aliases of the bases."""
+        return [n for e in self.models.values() for n in (e.id, *e.aliases)]
 
     @cached_property
     def _by_name(self) -> Mapping[str, ModelEntry]:

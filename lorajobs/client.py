@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
+from urllib.parse import quote
 
 import httpx
 
@@ -45,7 +46,11 @@ class Client:
     """Talks to one API; close it or use it in a `with`."""
 
     def __init__(self, url: str, timeout_s: float = 30.0) -> None:
-        """Connects at the first call; `url` is the API's root."""
+        """Connects at the first call; `url` is the API's root.
+
+        Raises: ClientError if it is not an http(s) URL.
+        """
+        _require_http(url)
         self.url = url.rstrip("/")
         self._http = httpx.Client(base_url=self.url, timeout=timeout_s)
 
@@ -76,7 +81,7 @@ class Client:
 
         Raises: ClientError, ApiUnreachable.
         """
-        return self._json("GET", f"/v1/jobs/{job_id}")
+        return self._json("GET", _job(job_id))
 
     def jobs(self, limit: int = 20) -> Sequence[Document]:
         """The newest jobs, newest first; `limit` is at most 100.
@@ -91,7 +96,7 @@ class Client:
 
         Raises: ClientError, ApiUnreachable.
         """
-        return self._json("POST", f"/v1/jobs/{job_id}/cancel")
+        return self._json("POST", f"{_job(job_id)}/cancel")
 
     def models(self) -> Sequence[Document]:
         """The base models and the workers that serve them.
@@ -171,6 +176,20 @@ class Client:
             raise ApiUnreachable(f"the API at {self.url} broke off", str(error)) from error
         except httpx.InvalidURL as error:
             raise ClientError(f"{self.url} is not a URL", str(error)) from error
+
+
+def _require_http(url: str) -> None:
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise ClientError(f"{url} is not a URL", str(error)) from error
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise ClientError(f"{url} is not an http(s) URL")
+
+
+def _job(job_id: str) -> str:
+    """The path of a job, also if the id was typed by hand."""
+    return f"/v1/jobs/{quote(job_id, safe='')}"
 
 
 def _refusal(reply: httpx.Response) -> ClientError:

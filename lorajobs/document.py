@@ -67,8 +67,11 @@ def _input(spec: JobSpec) -> Document:
 
 def _lora(use: AdapterUse) -> Document:
     adapter = use.adapter
-    kind = "id" if adapter.trusted else "path"
-    return {kind: without_secrets(adapter.id), "scale": use.scale}
+    if adapter.trusted:
+        return {"id": adapter.id, "scale": use.scale}
+    # The file too: the same reference may hold several later, if it does not already.
+    reference = without_secrets(adapter.id)
+    return {"path": reference, "scale": use.scale, "weight_name": adapter.weight_name}
 
 
 def _output(output: Output, objects: ObjectStore) -> Document:

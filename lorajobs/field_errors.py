@@ -105,7 +105,7 @@ def _unknown(owner: type[BaseModel], name: str) -> str:
 
 
 def _names(owner: type[BaseModel]) -> str:
-    return ", ".join(f"`{name}`" for name in owner.model_fields)
+    return ", ".join(f"`{name}`" for name in owner.model_fields) or "none"
 
 
 def _allowed(model: type[BaseModel], path: Sequence[str | int]) -> tuple[type[BaseModel], str]:

@@ -56,7 +56,7 @@ def _route(name: str, catalog: Catalog, library: Adapters) -> tuple[ModelEntry, 
     entry = catalog.model(name)
     if entry:
         return entry, None
-    bases = [n for e in catalog.models.values() for n in (e.id, *e.aliases)]
+    bases = catalog.names
     record = library.find(name)
     if record is None:
         known = listed(name, [*bases, *(r.id for r in library.records())])
@@ -97,14 +97,7 @@ def _spec(request: JobRequest, entry: ModelEntry) -> JobSpec:
 def _outside(spec: JobSpec, entry: ModelEntry) -> Iterator[FieldError]:
     """The fields that this base does not allow, each with what it does."""
     limits = entry.limits
-    low, high, multiple = limits.min_size, limits.max_size, limits.multiple_of
-    for side, size in (("width", spec.width), ("height", spec.height)):
-        if not low <= size <= high or size % multiple:
-            allowed = f"a multiple of {multiple} from {low} to {high}"
-            yield FieldError(f"/{side}", f"give {allowed} for {entry.id}, not {shown(size)}")
-    if spec.width * spec.height > limits.max_pixels:
-        allowed = f"at most {limits.max_pixels:,} pixels (width × height)"
-        yield FieldError("/width", f"{entry.id} makes {allowed}; make width or height smaller")
+    yield from _wrong_size(spec, entry)
     for field, value, most in (
         ("num_inference_steps", spec.num_inference_steps, limits.max_steps),
         ("guidance_scale", spec.guidance_scale, limits.max_guidance_scale),
@@ -116,6 +109,21 @@ def _outside(spec: JobSpec, entry: ModelEntry) -> Iterator[FieldError]:
         known = listed(spec.scheduler, entry.schedulers)
         problem = f"{entry.id} has no scheduler {shown(spec.scheduler)}; known are {known}"
         yield FieldError("/scheduler", problem)
+
+
+def _wrong_size(spec: JobSpec, entry: ModelEntry) -> list[FieldError]:
+    limits = entry.limits
+    low, high, multiple = limits.min_size, limits.max_size, limits.multiple_of
+    allowed = f"a multiple of {multiple} from {low} to {high}"
+    wrong = [
+        FieldError(f"/{side}", f"give {allowed} for {entry.id}, not {shown(size)}")
+        for side, size in (("width", spec.width), ("height", spec.height))
+        if not low <= size <= high or size % multiple
+    ]
+    if wrong or spec.width * spec.height <= limits.max_pixels:
+        return wrong
+    allowed = f"at most {limits.max_pixels:,} pixels (width × height)"
+    return [FieldError("/width", f"{entry.id} makes {allowed}; make width or height smaller")]
 
 
 def _quality_warning(request: JobRequest) -> Iterator[JobWarning]:

@@ -1,14 +1,15 @@
 """What a client may send: the bodies and queries of the API as strict models."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic_core import ErrorDetails, PydanticCustomError, from_json
 
 from lorajobs.errors import MalformedBody, ValidationFailed
-from lorajobs.field_errors import ALLOWED, described
+from lorajobs.field_errors import ALLOWED, described, shown
 from lorajobs.jobs import JobStatus
 
 MAX_LORAS = 4
@@ -34,16 +35,30 @@ class Body(BaseModel):
 
         Raises: MalformedBody, ValidationFailed with a pointer to each wrong field.
         """
+        _require_object(raw)
         try:
             return cls.model_validate_json(raw)
         except ValidationError as error:
-            problems = error.errors(include_url=False)
-        first = problems[0]
-        if first["type"] == "json_invalid":
-            raise MalformedBody(f"the body is not JSON: {first['ctx']['error']}")
-        if not first["loc"] and first["type"] == "model_type":
-            raise MalformedBody("the body must be a JSON object")
-        raise _failed(cls, problems)
+            raise _failed(cls, error.errors(include_url=False)) from None
+
+
+def _require_object(raw: bytes) -> None:
+    try:
+        body = from_json(raw)
+    except ValueError as error:
+        raise MalformedBody(f"the body is not JSON: {error}") from None
+    if not isinstance(body, dict):
+        raise MalformedBody("the body must be a JSON object")
+    # The reader above keeps the last of two values without a word.
+    json.loads(raw, object_pairs_hook=_require_distinct)
+
+
+def _require_distinct(pairs: Sequence[tuple[str, object]]) -> None:
+    seen: set[str] = set()
+    for key, _ in pairs:
+        if key in seen:
+            raise MalformedBody(f"the key {shown(key)} stands twice in one object")
+        seen.add(key)
 
 
 def _failed(model: type[BaseModel], problems: Sequence[ErrorDetails]) -> ValidationFailed:
@@ -202,10 +217,26 @@ class RegisterRequest(Body):
     )
 
 
-class JobQuery(BaseModel):
-    """The query of `GET /v1/jobs`."""
+class Query(BaseModel):
+    """The query of a page; this one takes no parameter."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @classmethod
+    def parse(cls, query: Mapping[str, Sequence[str]]) -> Self:
+        """Reads the values given for each parameter.
+
+        Raises: ValidationFailed; its pointers name the parameters.
+        """
+        given = {name: v[0] if len(v) == 1 else list(v) for name, v in query.items()}
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            raise _failed(cls, error.errors(include_url=False)) from None
+
+
+class JobQuery(Query):
+    """The query of `GET /v1/jobs`."""
 
     status: JobStatus | None = Field(
         None, description=", ".join(f"`{status}`" for status in JobStatus)
@@ -220,15 +251,3 @@ class JobQuery(BaseModel):
     cursor: str | None = Field(
         None, min_length=1, max_length=512, description="the `next_cursor` of the page before"
     )
-
-    @classmethod
-    def parse(cls, query: Mapping[str, Sequence[str]]) -> Self:
-        """Reads the values given for each parameter.
-
-        Raises: ValidationFailed; its pointers name the parameters.
-        """
-        given = {name: v[0] if len(v) == 1 else list(v) for name, v in query.items()}
-        try:
-            return cls.model_validate(given)
-        except ValidationError as error:
-            raise _failed(cls, error.errors(include_url=False)) from None

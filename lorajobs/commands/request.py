@@ -22,28 +22,25 @@ def parse_lora(text: str) -> dict[str, object]:
     if not colon or "/" in scale or reference in SCHEMES:
         return {_kind(text): text}
     try:
-        return {_kind(reference): reference, "scale": _finite(float(scale))}
+        number = float(scale)
     except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
         raise click.BadParameter(
-            f"{text}: the scale {scale!r} is not a number; write ID:SCALE, such as pixel:0.9"
-        ) from None
+            f"{text}: the scale {scale!r} is not a finite number; write ID:SCALE, "
+            "such as pixel:0.9"
+        )
+    return {_kind(reference): reference, "scale": number}
 
 
 def _kind(reference: str) -> str:
     return "path" if ":" in reference or "/" in reference else "id"
 
 
-def _finite(number: float) -> float:
-    if not math.isfinite(number):
-        raise ValueError("JSON has no such number")
+def _finite(_context: object, _option: object, number: float | None) -> float | None:
+    if number is not None and not math.isfinite(number):
+        raise click.BadParameter(f"{number} is not a finite number")
     return number
-
-
-def _number(_context: object, _option: object, number: float | None) -> float | None:
-    try:
-        return None if number is None else _finite(number)
-    except ValueError:
-        raise click.BadParameter(f"{number} is not a number that can be used") from None
 
 
 def _lora(_context: object, _option: object, texts: Sequence[str]) -> list[dict[str, object]]:
@@ -90,7 +87,7 @@ def picture_options(command: F) -> F:
         click.option(
             "--guidance-scale",
             type=float,
-            callback=_number,
+            callback=_finite,
             help="How strictly to follow the prompt.",
         ),
         click.option("--scheduler", metavar="NAME", help="A diffusers scheduler."),
