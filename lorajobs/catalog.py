@@ -64,6 +64,9 @@ class ModelEntry(Frozen):
     preload: tuple[str, ...] = ()
     #: ids or hub names of other bases whose adapters fit, such as the family's original
     accepts: tuple[str, ...] = ()
+    #: how much younger than the oldest waiting job a job may be and still be taken before it,
+    #: seconds; 0: strictly in order
+    reorder_window_s: float = Field(10.0, ge=0)
 
     @model_validator(mode="after")
     def _one_source(self) -> "ModelEntry":

@@ -1,6 +1,9 @@
 """The Celery app, found by `celery -A lorajobs`: queues, reliability settings, tasks."""
 
-from celery import Celery
+import warnings
+
+from celery import Celery, signals
+from celery.exceptions import CPendingDeprecationWarning
 from kombu import Queue
 
 from lorajobs.catalog import Catalog
@@ -36,6 +39,7 @@ def make_app(settings: Settings) -> Celery:
         worker_proc_alive_timeout=600,
         worker_send_task_events=True,
         # True would kill running jobs on Redis and strand them until the visibility timeout.
+        # Celery warns of False at each lost connection: see _quiet.
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
@@ -45,6 +49,15 @@ def make_app(settings: Settings) -> Celery:
         event_queue_prefix="lorajobs.events",
     )
     return app
+
+
+def _quiet(**_: object) -> None:
+    """Silences the advice to set what `make_app` has set on purpose.
+
+    Celery offers no setting for it, and asks for all such warnings when it sets up its log.
+    """
+    advice = r"\s*In Celery 5\.1 we introduced an optional breaking change"
+    warnings.filterwarnings("ignore", advice, CPendingDeprecationWarning)
 
 
 def _is_amqp(app: Celery) -> bool:
@@ -65,4 +78,5 @@ def _transport_options(app: Celery) -> dict[str, object]:
     }
 
 
+signals.celeryd_after_setup.connect(_quiet)
 app = make_app(Settings.from_env())

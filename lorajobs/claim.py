@@ -20,7 +20,7 @@ from celery.worker.strategy import default as default_strategy
 
 from lorajobs.catalog import Catalog, ModelEntry
 from lorajobs.errors import LoraJobsError, StoreUnavailable, TimeLimit, WorkerLost
-from lorajobs.jobs import Job, JobStatus, Lease, Outcome
+from lorajobs.jobs import Job, JobStatus, Lease, Outcome, group_of
 from lorajobs.policy import choose
 from lorajobs.settings import Settings
 from lorajobs.store import LeaseStore, Rescuing, Workers
@@ -54,8 +54,11 @@ class Parent:
 
         Raises: StoreUnavailable.
         """
+        window_us = int(self.entry.reorder_window_s * 1_000_000)
+        loaded = group_of((lora.sha256, lora.scale) for lora in self.page.loaded())
         for _ in range(CHOICES):
-            chosen = choose(self.store.snapshot(self.entry.id))
+            snapshot = self.store.snapshot(self.entry.id, self.name, loaded, window_us)
+            chosen = choose(snapshot, window_us)
             lease = self.store.claim(self.entry.id, chosen, self.name, ticket)
             if lease is not None:
                 return self.store.get(lease.job_id)

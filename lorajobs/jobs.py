@@ -1,6 +1,6 @@
 """A job, its states and the table of allowed transitions; the vocabulary of every other file."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Literal, NamedTuple
@@ -99,6 +99,11 @@ class Webhook(Frozen):
     url: str
 
 
+def group_of(adapters: Iterable[tuple[str, float]]) -> str:
+    """Names a set of (sha256, scale); between jobs of one group nothing has to be swapped."""
+    return ",".join(sorted(f"{sha256}@{scale!r}" for sha256, scale in adapters))
+
+
 class JobSpec(Frozen):
     """A request with every default filled in and every adapter pinned: all a worker needs."""
 
@@ -116,6 +121,11 @@ class JobSpec(Frozen):
     output: OutputFormat
     webhook: Webhook | None
     metadata: dict[str, str]
+
+    @property
+    def group(self) -> str:
+        """The name of the set of adapters that the job needs."""
+        return group_of((use.adapter.sha256, use.scale) for use in self.loras)
 
 
 class AppliedLora(Frozen):

@@ -84,7 +84,6 @@ class LoraChoice:
             record = self._library.find(lora.id)
             if record is None:
                 known = listed(lora.id, [r.id for r in self._library.records()])
-                # No id has these characters.
                 hint = "a reference goes into `path`; " if {":", "/"} & set(lora.id) else ""
                 detail = f"no adapter is registered as {shown(lora.id)}; {hint}known are {known}"
                 raise LoraNotFound(detail, FieldError(f"{where}/id", detail))

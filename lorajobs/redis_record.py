@@ -1,7 +1,7 @@
 """How a job and a worker look as Redis values; the store's only knowledge of their fields."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from pydantic import TypeAdapter
 
@@ -17,7 +17,7 @@ from lorajobs.jobs import (
     Output,
     Stage,
 )
-from lorajobs.store import WorkerState
+from lorajobs.store import WaitingJob, WorkerState
 
 _WARNINGS = TypeAdapter(tuple[JobWarning, ...])
 _APPLIED = TypeAdapter(tuple[AppliedLora, ...])
@@ -25,14 +25,14 @@ _OUTPUTS = TypeAdapter(tuple[Output, ...])
 
 
 def dump_submit(job: Job) -> tuple[str, str, str, str, str, str]:
-    """id, model, spec, warnings, adapters and webhook URL, in the order of `submit.lua`."""
+    """id, model, spec, warnings, group and webhook URL, in the order of `submit.lua`."""
     spec = job.spec
     return (
         job.id,
         spec.model,
         spec.model_dump_json(),
         _WARNINGS.dump_json(job.warnings).decode(),
-        json.dumps(sorted(f"{use.adapter.sha256}@{use.scale:g}" for use in spec.loras)),
+        spec.group,
         spec.webhook.url if spec.webhook else "",
     )
 
@@ -86,3 +86,9 @@ def load_job(record: Mapping[str, str]) -> Job:
         error=JobError.model_validate_json(record["error"]) if record.get("error") else None,
         metrics=Metrics.model_validate_json(record.get("metrics", "{}")),
     )
+
+
+def load_waiting(row: Sequence[str]) -> WaitingJob:
+    """A waiting job from a row of `snapshot.lua`."""
+    job_id, score, group = row
+    return WaitingJob(job_id, int(float(score)), group)

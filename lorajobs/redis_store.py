@@ -1,6 +1,5 @@
 """The job store on Redis or Valkey: one atomic script per verb, key schema in `lua/keys.lua`."""
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
@@ -11,7 +10,14 @@ import redis
 from lorajobs.errors import JobNotFinished, JobNotFound, WorkerLost
 from lorajobs.jobs import Job, JobError, JobStatus, Lease, Outcome
 from lorajobs.redis_client import connect, translated
-from lorajobs.redis_record import dump_outcome, dump_submit, dump_worker, load_job, load_worker
+from lorajobs.redis_record import (
+    dump_outcome,
+    dump_submit,
+    dump_worker,
+    load_job,
+    load_waiting,
+    load_worker,
+)
 from lorajobs.settings import Settings
 from lorajobs.store import (
     Delivery,
@@ -21,7 +27,7 @@ from lorajobs.store import (
     Rescued,
     Signal,
     Snapshot,
-    WaitingJob,
+    WaitingGroup,
     WorkerState,
 )
 
@@ -132,13 +138,21 @@ class RedisJobStore:
 
     # The worker's side
 
-    def snapshot(self, model: str) -> Snapshot:
-        now, *heads = self._run("snapshot", model, SNAPSHOT_LIMIT)
-        waiting = [
-            WaitingJob(job_id, int(float(score)), tuple(json.loads(adapters)))
-            for job_id, score, adapters in heads
-        ]
-        return Snapshot(waiting, now)
+    def snapshot(
+        self, model: str, worker: str = "", loaded: str = "", window_us: int = 0
+    ) -> Snapshot:
+        now, oldest, head, groups = self._run(
+            "snapshot", model, worker, loaded, window_us, SNAPSHOT_LIMIT
+        )
+        return Snapshot(
+            now,
+            [load_waiting(row) for row in oldest],
+            load_waiting(head[0]) if head else None,
+            [
+                WaitingGroup(load_waiting((job_id, score, group)), waiting, bool(elsewhere))
+                for group, job_id, score, waiting, elsewhere in groups
+            ],
+        )
 
     def claim(self, model: str, job_id: str | None, worker: str, ticket: str) -> Lease | None:
         row = self._run("claim", model, job_id or "", worker, ticket, self._lease_ms)

@@ -1,13 +1,24 @@
 """The settings: read once from the environment into a frozen value."""
 
+import base64
 import difflib
 import json
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from lorajobs.errors import ConfigError
@@ -23,6 +34,39 @@ class SettingRow(NamedTuple):
     description: str
 
 
+def _upper(text: object) -> object:
+    return text.upper() if isinstance(text, str) else text
+
+
+def _http_url(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        good = False
+    if not good or parts.query or parts.fragment:
+        raise ValueError("give an http(s) URL such as https://api.example.com")
+    return text
+
+
+def _signing_secret(secret: SecretStr) -> SecretStr:
+    head, mark, key = secret.get_secret_value().partition("whsec_")
+    try:
+        size = len(base64.b64decode(key, validate=True))
+    except ValueError:
+        size = 0
+    if head or not mark or not 24 <= size <= 64:
+        raise ValueError(
+            "give `whsec_` and 24 to 64 random bytes in base64, or leave it unset to have one made"
+        )
+    return secret
+
+
+Level = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(_upper)]
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
+SigningSecret = Annotated[SecretStr, AfterValidator(_signing_secret)]
+
+
 class Settings(BaseSettings):
     """Every setting; each is the variable `LORAJOBS_<NAME>`, a list is JSON, an empty one unset."""
 
@@ -32,26 +76,28 @@ class Settings(BaseSettings):
         extra="forbid",
         env_ignore_empty=True,
         populate_by_name=True,
+        allow_inf_nan=False,
+        hide_input_in_errors=True,
     )
 
     config: Path | None = Field(None, description="`lorajobs.toml`; the bundled demo if unset")
     data_dir: Path = Field(
         Path("~/.lorajobs"), description="caches, embedded Valkey, local pictures"
     )
-    log_level: str = Field("INFO", description="level of every process's log")
+    log_level: Level = Field("INFO", description="level of every process's log")
 
     redis_url: str = Field("redis://127.0.0.1:6379/0", description="Redis or Valkey with all state")
     broker_url: str | None = Field(None, description="Celery broker; `redis_url` if unset")
 
     api_host: str = Field("127.0.0.1", description="address the API listens on")
-    api_port: int = Field(8000, description="port the API listens on")
-    api_workers: int = Field(2, description="gunicorn processes")
-    api_threads: int = Field(4, description="threads per gunicorn process")
-    public_url: str | None = Field(None, description="the API's URL as clients see it")
-    api_url: str = Field(
+    api_port: int = Field(8000, ge=1, le=65_535, description="port the API listens on")
+    api_workers: int = Field(2, ge=1, description="gunicorn processes")
+    api_threads: int = Field(4, ge=1, description="threads per gunicorn process")
+    public_url: HttpUrl | None = Field(None, description="the API's URL as clients see it")
+    api_url: HttpUrl = Field(
         "http://127.0.0.1:8000", description="the API that submit, status and cancel talk to"
     )
-    max_body_bytes: int = Field(65_536, description="largest request body")
+    max_body_bytes: int = Field(65_536, ge=1, description="largest request body")
 
     s3_bucket: str | None = Field(None, description="bucket for pictures; a local folder if unset")
     s3_prefix: str = Field("", description="prefix of every object key")
@@ -69,12 +115,14 @@ class Settings(BaseSettings):
 
     lora_roots: tuple[Path, ...] = Field((), description="folders that a `path` may point into")
     lora_s3: tuple[str, ...] = Field((), description="`bucket/prefix` that an `s3://` may name")
-    lora_max_bytes: int = Field(2**31, description="largest adapter file")
-    fetch_timeout_s: float = Field(60.0, description="seconds to wait for an adapter's source")
+    lora_max_bytes: int = Field(2**31, ge=1, description="largest adapter file")
+    fetch_timeout_s: float = Field(
+        60.0, gt=0, description="seconds to wait for an adapter's source"
+    )
     hf_token: Annotated[SecretStr | None, Field(validation_alias="HF_TOKEN")] = Field(
         None, description="hub token, for configured bases and registered adapters only"
     )
-    hf_endpoint: Annotated[str, Field(validation_alias="HF_ENDPOINT")] = Field(
+    hf_endpoint: Annotated[HttpUrl, Field(validation_alias="HF_ENDPOINT")] = Field(
         "https://huggingface.co", description="the hub"
     )
     hf_cache: Path | None = Field(
@@ -82,38 +130,53 @@ class Settings(BaseSettings):
     )
 
     device: str | None = Field(None, description="torch device; cuda, mps or cpu if unset")
-    torch_threads: int = Field(1, description="torch threads of a worker on a CPU")
-    max_attempts: int = Field(3, description="attempts before a job fails for good")
-    max_runtime_s: float = Field(600.0, description="seconds one attempt may run")
+    torch_threads: int = Field(1, ge=1, description="torch threads of a worker on a CPU")
+    max_attempts: int = Field(3, ge=1, description="attempts before a job fails for good")
+    max_runtime_s: float = Field(600.0, gt=0, description="seconds one attempt may run")
     step_timeout_s: float = Field(
-        120.0, description="seconds without a step, after which a worker's child is taken for hung"
+        120.0,
+        gt=0,
+        description="seconds without a step, after which a worker's child is taken for hung",
     )
-    lease_s: float = Field(6.0, description="seconds after which a silent worker's job is rescued")
-    renew_s: float = Field(1.5, description="seconds between renewals of a lease")
-    sweep_s: float = Field(0.5, description="seconds between the courier's rounds")
-    cancel_grace_s: float = Field(10.0, description="seconds before Flower's terminate kills")
+    lease_s: float = Field(
+        6.0, gt=0, description="seconds after which a silent worker's job is rescued"
+    )
+    renew_s: float = Field(
+        1.5, gt=0, description="seconds between renewals of a lease, less than half of it"
+    )
+    sweep_s: float = Field(0.5, gt=0, description="seconds between the courier's rounds")
+    cancel_grace_s: float = Field(10.0, ge=0, description="seconds before Flower's terminate kills")
 
     stop_grace_s: float = Field(
-        120.0, description="seconds a running job has to end when `lorajobs up` is stopped"
+        120.0, ge=0, description="seconds a running job has to end when `lorajobs up` is stopped"
     )
 
     flower_host: str = Field("127.0.0.1", description="address Flower listens on")
-    flower_port: int = Field(5555, description="port Flower listens on")
+    flower_port: int = Field(5555, ge=1, le=65_535, description="port Flower listens on")
     flower_auth: SecretStr | None = Field(
         None, description="`user:password` for Flower; needed beyond this machine and by its API"
     )
 
-    webhook_secret: SecretStr | None = Field(
+    webhook_secret: SigningSecret | None = Field(
         None, description="`whsec_…` that signs webhooks; made and kept in Redis if unset"
     )
-    webhook_timeout_s: float = Field(15.0, description="seconds a receiver has to answer")
-    webhook_retry_s: tuple[float, ...] = Field(
+    webhook_timeout_s: float = Field(15.0, gt=0, description="seconds a receiver has to answer")
+    webhook_retry_s: tuple[Annotated[float, Field(ge=0)], ...] = Field(
         (5, 300, 1800, 7200, 18000, 36000),
         description="delay before each retry of a webhook, seconds",
     )
     allow_private_urls: bool = Field(
         False, description="let webhooks and adapter URLs reach private addresses and plain http"
     )
+
+    @field_validator("renew_s")
+    @classmethod
+    def _in_time(cls, renew_s: float, info: ValidationInfo) -> float:
+        """One renewal may come late or get lost."""
+        lease_s = info.data.get("lease_s", float("inf"))
+        if renew_s >= lease_s / 2:
+            raise ValueError(f"must be less than half of {PREFIX}LEASE_S, which is {lease_s:g}")
+        return renew_s
 
     @classmethod
     def from_env(cls) -> "Settings":
@@ -136,7 +199,7 @@ class Settings(BaseSettings):
         except ValidationError as error:
             first = error.errors()[0]
             name = cls._variable(str(next(iter(first["loc"]), "")))
-            raise ConfigError(f"{name}: {first['msg']}") from error
+            raise ConfigError(f"{name}: {first['msg'].removeprefix('Value error, ')}") from error
 
     @property
     def base_url(self) -> str:
@@ -156,10 +219,12 @@ class Settings(BaseSettings):
         }
 
     def shown(self) -> dict[str, str]:
-        """Every variable's value for people to read, secrets as asterisks."""
+        """Every variable's value for people to read, secrets and URLs' passwords as asterisks."""
         values = ((name, getattr(self, name)) for name in type(self).model_fields)
         return {
-            self._variable(name): str(value) if isinstance(value, SecretStr) else _text(value)
+            self._variable(name): str(value)
+            if isinstance(value, SecretStr)
+            else _masked(_text(value))
             for name, value in values
         }
 
@@ -187,6 +252,12 @@ def _absolute(value: object) -> object:
     if isinstance(value, tuple):
         return tuple(_absolute(item) for item in value)
     return value.expanduser().absolute() if isinstance(value, Path) else value
+
+
+def _masked(text: str) -> str:
+    """The text without what its URLs sign in with; one may name several brokers."""
+    text = re.sub(r"://.*@", "://**********@", text)
+    return re.sub(r"\bpassword=[^&]*", "password=**********", text)
 
 
 def _text(value: object) -> str:

@@ -31,19 +31,33 @@ class JobPage(NamedTuple):
 
 
 class WaitingJob(NamedTuple):
-    """A job that a worker may claim; `score_ms` orders the queue, smaller first."""
+    """A job that a worker may claim; `score_us`, Unix microseconds, orders the queue."""
 
     id: str
-    score_ms: int
-    #: the adapters that it needs, as `sha256@scale` sorted
-    adapters: tuple[str, ...]
+    score_us: int
+    #: the adapters that it needs, as `jobs.group_of` names them
+    group: str
+
+
+class WaitingGroup(NamedTuple):
+    """The waiting jobs that need the same adapters."""
+
+    oldest: WaitingJob
+    waiting: int
+    #: another live worker has these adapters applied
+    elsewhere: bool
 
 
 class Snapshot(NamedTuple):
-    """What the policy sees of one base's queue: the oldest waiting jobs and the clock."""
+    """What the policy sees of one base's queue: small, whatever the backlog."""
 
+    now_us: int
+    #: the oldest jobs, at most 32
     waiting: Sequence[WaitingJob]
-    now_ms: int
+    #: the oldest job that needs what the worker has applied
+    loaded: WaitingJob | None
+    #: the groups whose oldest job may be taken now, at most 32, by that job's age
+    groups: Sequence[WaitingGroup]
 
 
 class Progress(NamedTuple):
@@ -128,8 +142,13 @@ class LeaseStore(Protocol):
     def get(self, job_id: str) -> Job:
         """Raises: JobNotFound."""
 
-    def snapshot(self, model: str) -> Snapshot:
-        """Shows the policy the queue of one base."""
+    def snapshot(
+        self, model: str, worker: str = "", loaded: str = "", window_us: int = 0
+    ) -> Snapshot:
+        """Shows the queue of one base to a worker that has the group `loaded` applied.
+
+        Groups are those whose oldest job is at most `window_us` younger than the oldest of all.
+        """
 
     def claim(self, model: str, job_id: str | None, worker: str, ticket: str) -> Lease | None:
         """Takes a waiting job for one worker; None if it is gone.

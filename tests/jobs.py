@@ -4,7 +4,7 @@ import hashlib
 import uuid
 from typing import Any
 
-from lorajobs.jobs import Adapter, AdapterUse, Job, JobSpec, JobStatus, OutputFormat
+from lorajobs.jobs import Adapter, AdapterUse, Job, JobSpec, JobStatus, Output, OutputFormat
 
 
 def an_adapter(name: str = "pixel", **fields: Any) -> Adapter:
@@ -49,6 +49,23 @@ def a_spec(**fields: Any) -> JobSpec:
 def a_job(**fields: Any) -> Job:
     """A job that waits."""
     return Job(id=str(uuid.uuid4()), status=JobStatus.QUEUED, spec=a_spec(**fields), created_ms=0)
+
+
+def an_output(**fields: Any) -> Output:
+    """A stored picture of made-up bytes."""
+    return Output(
+        **{
+            "index": 0,
+            "key": "jobs/j/1/0.png",
+            "content_type": "image/png",
+            "width": 128,
+            "height": 128,
+            "bytes": 3,
+            "sha256": "f" * 64,
+            "seed": 7,
+            **fields,
+        }
+    )
 
 
 def use(name: str = "pixel", scale: float = 1.0) -> AdapterUse:

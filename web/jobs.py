@@ -13,8 +13,10 @@ from lorajobs.errors import (
     OutputNotFound,
     StorageUnavailable,
     StoreUnavailable,
+    UnknownModel,
     ValidationFailed,
 )
+from lorajobs.field_errors import listed, shown
 from lorajobs.jobs import Job, JobStatus
 from lorajobs.plan import plan
 from lorajobs.request import JobQuery, JobRequest
@@ -123,14 +125,25 @@ def _answer(job: Job, status: int = 200) -> Response:
 
 def _page(query: JobQuery) -> JobPage:
     d = deps()
-    entry = d.catalog.model(query.model) if query.model else None
-    where = JobFilter(query.status, entry.id if entry else query.model, query.lora)
+    where = JobFilter(query.status, _model(query), query.lora)
     try:
         cursor = _transparent(query.cursor) if query.cursor else None
         return d.store.page(where, query.limit, cursor)
     except ValueError as error:
         allowed = "give the `next_cursor` of the page before"
         raise ValidationFailed("", FieldError("/cursor", allowed)) from error
+
+
+def _model(query: JobQuery) -> str | None:
+    """The id of the base model that is asked for."""
+    if query.model is None:
+        return None
+    catalog = deps().catalog
+    if entry := catalog.model(query.model):
+        return entry.id
+    known = listed(query.model, catalog.names)
+    detail = f"no base model is called {shown(query.model)}; known are {known}"
+    raise UnknownModel(detail, FieldError("/model", detail))
 
 
 def _opaque(cursor: str) -> str:

@@ -10,8 +10,10 @@ from lorajobs.field_errors import blamed, listed, shown
 from lorajobs.request import RegisterRequest
 from web.body import json_body
 from web.deps import deps, public_url
+from web.query import no_query
 
 loras = Blueprint("loras", __name__, url_prefix="/v1/loras")
+loras.before_request(no_query)
 
 
 @loras.get("")

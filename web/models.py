@@ -8,8 +8,10 @@ from lorajobs.catalog import ModelEntry
 from lorajobs.document import without_secrets
 from lorajobs.store import WorkerState
 from web.deps import deps
+from web.query import no_query
 
 models = Blueprint("models", __name__, url_prefix="/v1/models")
+models.before_request(no_query)
 
 
 @models.get("")

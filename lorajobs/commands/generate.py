@@ -30,7 +30,7 @@ def generate(settings: Settings, /, model: str | None, file: Path | None, **aske
 
     out = Console(highlight=False, soft_wrap=True)
     catalog = Catalog.load(settings.config)
-    settings, asked = _local_adapters(settings, asked)
+    settings, asked = _local_adapters(settings, catalog, asked)
     request = body(asked, model or _only_model(catalog), file)
     with Progress(console=out, transient=True, disable=not out.is_terminal) as progress:
         bar = progress.add_task("", total=None)
@@ -58,15 +58,20 @@ def _only_model(catalog: Catalog) -> str:
 
 
 def _local_adapters(
-    settings: Settings, asked: Mapping[str, object]
+    settings: Settings, catalog: Catalog, asked: Mapping[str, object]
 ) -> tuple[Settings, dict[str, object]]:
-    """Lets files be read that the caller names: unlike a client of the API, it is our own user."""
+    """Lets files be read that the caller names: unlike a client of the API, it is our own user.
+
+    A configured id comes before a file of the same name.
+    """
     roots, loras = list(settings.lora_roots), []
     given = asked["loras"]
     for lora in given if isinstance(given, list) else []:
-        file = Path(str(lora.get("path", ""))).expanduser()
-        if "path" in lora and file.exists():
-            lora = {**lora, "path": str(file.resolve())}
+        name = str(lora.get("path") or lora["id"])
+        file = Path(name).expanduser()
+        if name and name not in catalog.loras and file.exists():
+            lora = {key: value for key, value in lora.items() if key != "id"}
+            lora["path"] = str(file.resolve())
             roots.append(file.resolve().parent)
         loras.append(lora)
     return settings.model_copy(update={"lora_roots": tuple(roots)}), {**asked, "loras": loras}

@@ -27,8 +27,7 @@ def parse_lora(text: str) -> dict[str, object]:
         number = math.nan
     if not math.isfinite(number):
         raise click.BadParameter(
-            f"{text}: the scale {scale!r} is not a finite number; write ID:SCALE, "
-            "such as pixel:0.9"
+            f"{text}: the scale {scale!r} is not a finite number; write ID:SCALE, such as pixel:0.9"
         )
     return {_kind(reference): reference, "scale": number}
 

@@ -154,24 +154,26 @@ def _supervise(stages: Sequence[Sequence[Program]], settings: Settings) -> int:
 
     def ready() -> None:
         say("", f"ready at {settings.api_url}")
-        for line in _hints(settings, "flower" in names):
+        for line in hints(settings, "flower" in names):
             say("", line)
 
     say("", f"starting {', '.join(names)}; logs in {logs}")
     return Supervisor(stages, logs, say, ready).run()
 
 
-def _hints(settings: Settings, flower: bool) -> list[str]:
-    """What to do next, with every variable that other terminals need."""
+def hints(settings: Settings, flower: bool) -> list[str]:
+    """What `up` says to do next, with every variable that other terminals need."""
     needed = []
+    # A password that somebody set is not repeated to whoever sees this terminal.
+    values = settings.shown()
     for name in ("api_url", "redis_url", "data_dir"):
         row = next(r for r in Settings.table() if r.variable == f"LORAJOBS_{name.upper()}")
-        value = settings.environ()[row.variable]
+        value = values[row.variable]
         if value != row.default and os.path.expanduser(row.default) != value:
             needed.append(f"export {row.variable}={value}")
     return [
         *([f"Flower at http://127.0.0.1:{settings.flower_port}"] if flower else []),
         *(["commands in another terminal need:", *needed] if needed else []),
-        'try: lorajobs submit "a red heart" --lora pixel --watch' if not settings.config else "",
+        *([] if settings.config else ['try: lorajobs submit "a red heart" --lora pixel --watch']),
         "Ctrl-C stops everything once running jobs are done",
     ]

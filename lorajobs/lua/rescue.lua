@@ -13,9 +13,8 @@ if uptime * 1000 >= tonumber(ARGV[2]) then
 end
 
 for _, id in ipairs(redis.call('ZRANGE', P .. ':delayed', 0, t, 'BYSCORE', 'LIMIT', 0, ARGV[4])) do
-  local r = redis.call('HMGET', job_key(id), 'model', 'score_ms')
   redis.call('ZREM', P .. ':delayed', id)
-  redis.call('ZADD', waiting_key(r[1]), r[2], id)
+  enqueue(id)
   waits(id)
 end
 return out

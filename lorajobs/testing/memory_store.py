@@ -16,6 +16,7 @@ from lorajobs.store import (
     Rescued,
     Signal,
     Snapshot,
+    WaitingGroup,
     WaitingJob,
     WorkerState,
 )
@@ -47,6 +48,7 @@ class MemoryJobStore:
         self._lock = threading.RLock()
         self._entries: dict[str, _Entry] = {}
         self._claims: dict[str, tuple[str, Lease]] = {}
+        self._loaded: dict[str, dict[str, str]] = {}
         self._outbox: dict[str, _Webhook] = {}
         self._workers: dict[str, tuple[WorkerState, int]] = {}
         #: every ticket pushed, oldest first
@@ -110,17 +112,23 @@ class MemoryJobStore:
 
     # The worker's side
 
-    def snapshot(self, model: str) -> Snapshot:
+    def snapshot(
+        self, model: str, worker: str = "", loaded: str = "", window_us: int = 0
+    ) -> Snapshot:
         with self._lock:
-            waiting = [
-                WaitingJob(
-                    e.job.id,
-                    e.job.created_ms,
-                    tuple(sorted(f"{u.adapter.sha256}@{u.scale:g}" for u in e.job.spec.loras)),
-                )
-                for e in self._waiting(model)
+            waiting = [_shown(e.job) for e in self._waiting(model)]
+            alive = {w.name for w in self.workers()} - {worker}
+            elsewhere = {g for name, g in self._loaded.get(model, {}).items() if name in alive}
+            groups: dict[str, list[WaitingJob]] = {}
+            for job in waiting:
+                groups.setdefault(job.group, []).append(job)
+            shown = [
+                WaitingGroup(jobs[0], len(jobs), group in elsewhere)
+                for group, jobs in groups.items()
+                if jobs[0].score_us <= waiting[0].score_us + window_us
             ]
-            return Snapshot(waiting[:32], self.clock_ms())
+            head = groups.get(loaded, [None])[0]
+            return Snapshot(self.clock_ms() * 1000, waiting[:32], head, shown[:32])
 
     def claim(self, model: str, job_id: str | None, worker: str, ticket: str) -> Lease | None:
         with self._lock:
@@ -142,6 +150,7 @@ class MemoryJobStore:
             entry.lease_ends_ms = self.clock_ms() + int(self.lease_s * 1000)
             lease = Lease(entry.job.id, attempt)
             self._claims[worker] = (ticket, lease)
+            self._loaded.setdefault(model, {})[worker] = entry.job.spec.group
             return lease
 
     def renew(self, lease: Lease, progress: Progress | None = None) -> Signal:
@@ -269,7 +278,7 @@ class MemoryJobStore:
             for e in self._entries.values()
             if e.job.status is JobStatus.QUEUED and e.job.spec.model == model and not e.ready_ms
         ]
-        return sorted(found, key=lambda e: (e.job.created_ms, e.job.id))
+        return sorted(found, key=lambda e: e.job.created_ms)
 
     def _push(self, ticket: Mapping[str, str] | None) -> None:
         if ticket is not None:
@@ -297,3 +306,7 @@ class MemoryJobStore:
             self._move(entry, JobStatus.QUEUED, stage=None, step=0, worker=None)
             entry.ready_ms = self.clock_ms() + int(delay_s * 1000) if delay_s else 0
         return entry.job.status
+
+
+def _shown(job: Job) -> WaitingJob:
+    return WaitingJob(job.id, job.created_ms * 1000, job.spec.group)

@@ -2,6 +2,8 @@
 
 import inspect
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -128,3 +130,21 @@ def test_a_dead_broker_is_a_store_error() -> None:
         queue.publish("base.demo")
     with pytest.raises(StoreUnavailable, match="the broker does not answer"):
         queue.depth("base.demo")
+
+
+def test_celery_s_advice_on_a_lost_connection_is_not_printed() -> None:
+    code = (
+        "import warnings\n"
+        "from celery.worker.consumer import consumer\n"
+        "from lorajobs.celery import app\n"
+        "worker = app.Worker(pool='solo', hostname='w@h', quiet=True, loglevel='WARNING')\n"
+        # What it does before it connects; then, what it does when it has lost the connection.
+        "worker.on_start()\n"
+        "warnings.warn(consumer.CANCEL_TASKS_BY_DEFAULT, consumer.CPendingDeprecationWarning)\n"
+        "warnings.warn('another', consumer.CPendingDeprecationWarning)\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert "another" in ended.stderr
+    assert "In Celery 5.1" not in ended.stderr

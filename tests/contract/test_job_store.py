@@ -17,7 +17,6 @@ from lorajobs.jobs import (
     Lease,
     Metrics,
     Outcome,
-    Output,
     Stage,
     Webhook,
 )
@@ -34,7 +33,7 @@ from lorajobs.store import (
     WorkerState,
 )
 from lorajobs.testing import ManualClock, MemoryJobStore
-from tests.jobs import a_job, an_adapter, use
+from tests.jobs import a_job, an_adapter, an_output, use
 
 DIED = WorkerLost("died").as_job_error()
 DONE = Outcome(status=JobStatus.SUCCEEDED)
@@ -136,13 +135,57 @@ def test_oldest_waits_first_and_positions_count(store: Store) -> None:
     for job in jobs:
         store.submit(job, None)
     snapshot = store.snapshot("demo")
-    assert [w.score_ms for w in snapshot.waiting] == sorted(w.score_ms for w in snapshot.waiting)
+    assert [w.score_us for w in snapshot.waiting] == sorted(w.score_us for w in snapshot.waiting)
     assert {w.id for w in snapshot.waiting} == {job.id for job in jobs}
     order = [w.id for w in snapshot.waiting]
     assert [store.position(store.get(i)) for i in order] == [0, 1, 2]
-    by_id = {w.id: w.adapters for w in snapshot.waiting}
-    assert by_id[jobs[0].id] == (f"{an_adapter('pixel').sha256}@0.5",)
-    assert snapshot.now_ms >= max(w.score_ms for w in snapshot.waiting)
+    by_id = {w.id: w.group for w in snapshot.waiting}
+    assert by_id[jobs[0].id] == f"{an_adapter('pixel').sha256}@0.5"
+    assert by_id[jobs[1].id] == ""
+    assert snapshot.now_us >= max(w.score_us for w in snapshot.waiting)
+
+
+def test_groups_show_their_oldest_job_their_size_and_who_has_them_applied(store: Store) -> None:
+    pixel, soft3d = use("pixel"), use("soft3d")
+    jobs = [a_job(loras=loras) for loras in ((pixel,), (), (pixel,), (soft3d, pixel), (pixel,))]
+    for job in jobs:
+        store.submit(job, None)
+    for name in ("w1", "w2"):
+        store.put_worker(WorkerState(name, "demo", "warm", [], None), 60)
+    window = 60_000_000
+
+    def groups(worker: str = "w1") -> dict[str, tuple[int, bool]]:
+        shown = store.snapshot("demo", worker, jobs[0].spec.group, window).groups
+        return {g.oldest.group: (g.waiting, g.elsewhere) for g in shown}
+
+    both = jobs[3].spec.group
+    assert both == a_job(loras=(pixel, soft3d)).spec.group
+    assert groups() == {jobs[0].spec.group: (3, False), "": (1, False), both: (1, False)}
+    snapshot = store.snapshot("demo", "w1", jobs[0].spec.group, window)
+    assert snapshot.loaded is not None
+    assert snapshot.loaded.id in {jobs[i].id for i in (0, 2, 4)}
+    assert store.snapshot("demo", "w1", "nothing", window).loaded is None
+    lease = store.claim("demo", snapshot.loaded.id, "w2", "t")
+    assert lease is not None
+    assert groups()[jobs[0].spec.group] == (2, True)
+    assert groups("w2")[jobs[0].spec.group] == (2, False)
+    store.remove_worker("w2")
+    assert groups()[jobs[0].spec.group] == (2, False)
+    store.requeue(lease, DIED)
+    assert groups()[jobs[0].spec.group] == (3, False)
+    for job in jobs:
+        store.cancel(job.id)
+    assert store.snapshot("demo", "w1", "", window).groups == []
+
+
+def test_groups_outside_the_window_are_not_shown(backend: Backend) -> None:
+    store = backend.store
+    first, second = a_job(), a_job(loras=(use("pixel"),))
+    store.submit(first, None)
+    backend.expire_leases()
+    store.submit(second, None)
+    assert len(store.snapshot("demo", "w1", "", 60_000_000).groups) == 2
+    assert [g.oldest.id for g in store.snapshot("demo", "w1", "", 0).groups] == [first.id]
 
 
 def test_claim_takes_a_job_once(store: Store) -> None:
@@ -189,18 +232,7 @@ def test_finish_ends_the_job_with_what_the_attempt_made(store: Store) -> None:
     outcome = Outcome(
         status=JobStatus.SUCCEEDED,
         applied_loras=(AppliedLora(id="pixel", revision="r", sha256="s", scale=1),),
-        outputs=(
-            Output(
-                index=0,
-                key="k",
-                content_type="image/png",
-                width=1,
-                height=1,
-                bytes=3,
-                sha256="x",
-                seed=7,
-            ),
-        ),
+        outputs=(an_output(),),
         warnings=(JobWarning(code="prompt_truncated", detail="…"),),
         metrics=Metrics(queue_s=0.5, swapped=True),
     )

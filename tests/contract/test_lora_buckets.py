@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import boto3
 import pytest
 from pydantic import SecretStr
 
@@ -35,13 +34,7 @@ VERSIONED = "versioned-adapters"
 
 @pytest.fixture(scope="module")
 def client(s3: S3Server) -> Iterator["S3Client"]:
-    made = boto3.client(
-        "s3",
-        endpoint_url=s3.endpoint,
-        region_name="us-east-1",
-        aws_access_key_id=s3.access_key,
-        aws_secret_access_key=s3.secret_key,
-    )
+    made = s3.client()
     made.create_bucket(Bucket=VERSIONED)
     made.put_bucket_versioning(Bucket=VERSIONED, VersioningConfiguration={"Status": "Enabled"})
     yield made

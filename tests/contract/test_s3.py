@@ -8,7 +8,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import boto3
 import httpx
 import pytest
 
@@ -27,14 +26,7 @@ PNG = "image/png"
 @pytest.fixture
 def raw(s3: S3Server) -> Iterator["S3Client"]:
     """Another S3 client, to look behind the store and to write what the source reads."""
-    client = boto3.client(
-        "s3",
-        endpoint_url=s3.endpoint,
-        region_name="us-east-1",
-        aws_access_key_id=s3.access_key,
-        aws_secret_access_key=s3.secret_key,
-    )
-    with closing(client):
+    with closing(s3.client()) as client:
         yield client
 
 

@@ -35,8 +35,9 @@ def test_the_demo_makes_what_it_promises(tmp_path: Path) -> None:
     for job in jobs:
         assert hashlib.sha256((out / job["file"]).read_bytes()).hexdigest() == job["sha256"]
     assert len({job["sha256"] for job in jobs}) == len(jobs)
-    # Oldest first, so the style changes with every job but the first.
-    assert report["swaps"] == len(jobs) - 1
+    # Three styles besides the base; in order it would be 15. A worker that is warm before the last
+    # job is submitted may need a few more.
+    assert STYLES - 1 <= report["swaps"] <= 2 * STYLES
     assert 0 < report["wall_s"] < 170
     with Image.open(out / "sheet.png") as sheet:
         assert min(sheet.size) > PROMPTS * 128

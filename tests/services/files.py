@@ -1,12 +1,11 @@
 """A web server for tests that answers each path as it was told."""
 
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import cast
 
-from tests.services.server import HOST
+from tests.services.server import HOST, serving
 
 #: Answers one GET, headers included.
 Answer = Callable[[BaseHTTPRequestHandler], None]
@@ -43,18 +42,9 @@ def sends(data: bytes, status: int = 200, **headers: str) -> Answer:
     return answer
 
 
-@contextmanager
-def file_server() -> Iterator[FileServer]:
+def file_server() -> AbstractContextManager[FileServer]:
     """Runs a server in a thread of this process."""
-    server = FileServer()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.005})
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    return serving(FileServer())
 
 
 class _Handler(BaseHTTPRequestHandler):

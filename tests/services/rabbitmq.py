@@ -23,23 +23,7 @@ def rabbitmq(folder: Path) -> Iterator[str]:
     if not SERVER.exists() or shutil.which("erl") is None:
         raise RuntimeError("RabbitMQ is not installed: make test-system installs it")
     port, distribution, epmd = free_ports(3)
-    node = f"lorajobs-{port}@localhost"
-    env = {
-        **os.environ,
-        "HOME": str(folder),
-        "ERL_EPMD_PORT": str(epmd),
-        "ERL_EPMD_ADDRESS": HOST,
-        "RABBITMQ_NODENAME": node,
-        "RABBITMQ_NODE_IP_ADDRESS": HOST,
-        "RABBITMQ_NODE_PORT": str(port),
-        "RABBITMQ_DIST_PORT": str(distribution),
-        "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
-        "RABBITMQ_LOG_BASE": str(folder / "log"),
-        "RABBITMQ_LOGS": "-",
-        "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
-        "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq"),
-        "RABBITMQ_PID_FILE": str(folder / "pid"),
-    }
+    env = _environment(folder, port, distribution, epmd)
     (folder / "plugins").write_text("[].\n")
     (folder / "rabbitmq.conf").write_text(
         # It refuses to publish below this much free disk; a test needs next to none.
@@ -62,6 +46,25 @@ def rabbitmq(folder: Path) -> Iterator[str]:
         running([str(SERVER)], folder, ready, deadline_s=DEADLINE_S, env=env),
     ):
         yield f"amqp://guest:guest@{HOST}:{port}//"
+
+
+def _environment(folder: Path, port: int, distribution: int, epmd: int) -> dict[str, str]:
+    return {
+        **os.environ,
+        "HOME": str(folder),
+        "ERL_EPMD_PORT": str(epmd),
+        "ERL_EPMD_ADDRESS": HOST,
+        "RABBITMQ_NODENAME": f"lorajobs-{port}@localhost",
+        "RABBITMQ_NODE_IP_ADDRESS": HOST,
+        "RABBITMQ_NODE_PORT": str(port),
+        "RABBITMQ_DIST_PORT": str(distribution),
+        "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
+        "RABBITMQ_LOG_BASE": str(folder / "log"),
+        "RABBITMQ_LOGS": "-",
+        "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
+        "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq"),
+        "RABBITMQ_PID_FILE": str(folder / "pid"),
+    }
 
 
 def _listens(port: int) -> bool:

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import NamedTuple
 
+from tests.services.server import HOST, serving
+
 
 class Received(NamedTuple):
     """One request: its path, headers (lower case) and body."""
@@ -57,13 +59,6 @@ def receiver() -> Iterator[Receiver]:
         def log_message(self, format: str, *args: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    made = Receiver(f"http://127.0.0.1:{server.server_port}")
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
+    with serving(ThreadingHTTPServer((HOST, 0), Handler)) as server:
+        made = Receiver(f"http://{HOST}:{server.server_port}")
         yield made
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

@@ -1,11 +1,12 @@
 """A real HTTP server that gives prepared answers and keeps what it was asked."""
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
+
+from tests.services.server import HOST, serving
 
 Key = tuple[str, str]
 
@@ -70,12 +71,6 @@ def scripted_api() -> Iterator[ScriptedApi]:
         def log_message(self, format: str, *args: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        api = ScriptedApi(f"http://127.0.0.1:{server.server_address[1]}")
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield api
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(ThreadingHTTPServer((HOST, 0), Handler)) as server:
+        api = ScriptedApi(f"http://{HOST}:{server.server_port}")
+        yield api

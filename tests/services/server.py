@@ -1,14 +1,17 @@
-"""A server as a child of the test run: free ports, a log to show, a deadline to be ready."""
+"""Servers of the test run: as a child with free ports, a log and a deadline, or in a thread."""
 
 import os
 import secrets
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from socketserver import BaseServer
+from typing import TypeVar
 
 from tests.services.leash import leashed
 
@@ -16,6 +19,8 @@ HOST = "127.0.0.1"
 #: below those that the kernel gives to outgoing connections, so none is lost before it is used
 PORTS = range(10_000, 32_000)
 POLL_S = 0.02
+
+S = TypeVar("S", bound=BaseServer)
 
 
 def free_ports(count: int) -> list[int]:
@@ -31,6 +36,19 @@ def free_ports(count: int) -> list[int]:
                 continue
             ports.append(port)
         return ports
+
+
+@contextmanager
+def serving(server: S) -> Iterator[S]:
+    """Answers requests in a thread of this process, and closes the server at the end."""
+    with server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.005})
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 @contextmanager

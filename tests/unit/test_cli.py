@@ -1,3 +1,4 @@
+import base64
 import json
 import socket
 from collections.abc import Callable, Iterator
@@ -8,9 +9,11 @@ from click.testing import CliRunner, Result
 
 from lorajobs.cli import main
 from lorajobs.commands.request import parse_lora
+from lorajobs.commands.serve import hints
 from lorajobs.embedded.ports import free_port
 from lorajobs.embedded.supervisor import EX_CONFIG
 from lorajobs.embedded.valkey import EmbeddedValkey
+from lorajobs.settings import Settings
 from tests.services.scripted_api import Answer, ScriptedApi, scripted_api
 from tests.unit.documents import PICTURE, job_document, output_document
 
@@ -42,8 +45,10 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
         ("pixel:0.9", {"id": "pixel", "scale": 0.9}),
         ("pixel:-1", {"id": "pixel", "scale": -1.0}),
         ("hf:owner/name", {"path": "hf:owner/name"}),
+        ("hf:owner", {"path": "hf:owner"}),
         ("hf:owner/name@main:0.5", {"path": "hf:owner/name@main", "scale": 0.5}),
         ("https://host:8443/a.safetensors", {"path": "https://host:8443/a.safetensors"}),
+        ("s3://bucket/key", {"path": "s3://bucket/key"}),
         ("/loras/a.safetensors:1.2", {"path": "/loras/a.safetensors", "scale": 1.2}),
     ],
 )
@@ -137,6 +142,12 @@ def test_watch_of_a_failed_job_shows_why(api: ScriptedApi, run: Run) -> None:
     ("words", "said"),
     [
         (("--size", "big"), "give WIDTHxHEIGHT in pixels"),
+        (("--lora", "pixel:nan"), "the scale 'nan' is not a finite number"),
+        (("--lora", "pixel:"), "the scale '' is not a finite number"),
+        (("--lora", "pixel:O.9"), "the scale 'O.9' is not a finite number"),
+        (("--lora", "hf:owner/name:1e999"), "the scale '1e999' is not a finite number"),
+        (("--guidance-scale", "nan"), "nan is not a finite number"),
+        (("--guidance-scale", "inf"), "inf is not a finite number"),
         (("-o", "heart.gif"), "must end in one of .png"),
         (("-o", "nowhere/heart.png"), "there is no folder nowhere"),
     ],
@@ -160,6 +171,52 @@ def test_status_shows_a_job(api: ScriptedApi, run: Run) -> None:
     assert json.loads(as_json) == job
 
 
+def test_an_id_leads_to_no_other_page(api: ScriptedApi, run: Run) -> None:
+    api.on("GET", "/v1/models", Answer({"models": []}))
+    result = run("status", "../models", "--url", api.url)
+    assert result.exit_code == 1
+    assert "Not found" in result.stderr
+    run("cancel", "x?y#z", "--url", api.url)
+    paths = [path for _, path, _ in api.asked]
+    assert paths == ["/v1/jobs/..%2Fmodels", "/v1/jobs/x%3Fy%23z/cancel"]
+
+
+@pytest.mark.parametrize("url", ["foo", "127.0.0.1:8000", "ftp://host", "http://"])
+def test_what_is_no_web_address_is_called_so(run: Run, url: str) -> None:
+    result = run("status", "x", "--url", url)
+    assert result.exit_code == 1
+    assert result.stderr == f"{url} is not an http(s) URL\n"
+
+
+def test_generate_takes_a_file_of_this_folder_by_its_bare_name(run: Run) -> None:
+    Path("lora.bin").write_bytes(b"pickled")
+    words = ("generate", "a heart", "--model", "demo", "--lora", "lora.bin")
+    result = run(*words, LORAJOBS_DATA_DIR="data")
+    assert result.exit_code == 1
+    assert "Pickled weights are refused" in result.stderr
+
+
+def test_generate_takes_an_id_before_a_file_of_its_name(run: Run) -> None:
+    Path("pixel").write_bytes(b"")
+    words = ("generate", "a heart", "--model", "demo", "--lora", "pixel", "--lora", "pixl")
+    result = run(*words, LORAJOBS_DATA_DIR="data")
+    assert result.exit_code == 1
+    assert "/loras/1/id" in result.stderr
+
+
+def test_up_hints_at_nothing_that_the_configuration_may_lack(tmp_path: Path) -> None:
+    demo = hints(Settings(), flower=False)
+    assert any("--lora pixel" in line for line in demo)
+    own = hints(Settings(config=tmp_path / "lorajobs.toml"), flower=False)
+    assert own == [line for line in demo if "--lora pixel" not in line]
+    assert all(own)
+
+
+def test_up_repeats_no_password() -> None:
+    lines = hints(Settings(redis_url="redis://:secret@elsewhere:6379/0"), flower=False)
+    assert "export LORAJOBS_REDIS_URL=redis://**********@elsewhere:6379/0" in lines
+
+
 def test_cancel_says_what_came_of_it(api: ScriptedApi, run: Run) -> None:
     job = job_document("running")
     ended = job_document("canceled")
@@ -177,9 +234,17 @@ def test_a_wrong_setting_is_one_line(run: Run) -> None:
 
 
 def test_secrets_are_not_listed(run: Run) -> None:
-    shown = run("settings", LORAJOBS_WEBHOOK_SECRET="whsec_abc", HF_TOKEN="hf_abc").stdout
+    key = base64.b64encode(b"abc" * 8).decode()
+    shown = run(
+        "settings",
+        LORAJOBS_WEBHOOK_SECRET=f"whsec_{key}",
+        HF_TOKEN=f"hf_{key}",
+        LORAJOBS_REDIS_URL=f"redis://me:{key}@host/0",
+        LORAJOBS_BROKER_URL=f"amqp://me:{key}@one//;amqp://me:{key}@two//",
+    ).stdout
     assert "LORAJOBS_WEBHOOK_SECRET" in shown
-    assert "abc" not in shown
+    assert key not in "".join(shown.split())
+    assert key[:6] not in shown
 
 
 def test_an_unknown_model_names_the_known(run: Run) -> None:

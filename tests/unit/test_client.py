@@ -58,6 +58,12 @@ def test_another_server_at_the_url_is_recognised(api: ScriptedApi, client: Clien
         client.get("x")
 
 
+@pytest.mark.parametrize("url", ["", "foo", "/v1", "ftp://host", "http://", "http://host:port"])
+def test_a_url_that_cannot_be_an_api(url: str) -> None:
+    with pytest.raises(ClientError, match=r"is not an? (http\(s\) )?URL"):
+        Client(url)
+
+
 def test_nothing_at_the_url_is_said_so() -> None:
     with (
         Client(f"http://127.0.0.1:{free_port()}") as client,

@@ -16,12 +16,11 @@ from lorajobs.jobs import (
     JobStatus,
     JobWarning,
     Metrics,
-    Output,
     Stage,
     Webhook,
 )
 from lorajobs.storage.base import SignedUrl
-from tests.jobs import a_job, an_adapter
+from tests.jobs import a_job, an_adapter, an_output
 
 URL = "https://bucket.s3.amazonaws.com/secret.safetensors?X-Amz-Signature=abc"
 EXPIRES = datetime(2026, 1, 2, 3, 4, 5, 600_700, UTC)
@@ -97,20 +96,10 @@ def test_a_waiting_job() -> None:
 
 def ended() -> Job:
     registered = an_adapter("pixel", trusted=True, location="hf:secret/repo@0/f", base="b")
-    reference = an_adapter(URL)
+    reference = an_adapter(URL, weight_name="secret.safetensors")
     uses = (AdapterUse(adapter=registered, scale=0.5), AdapterUse(adapter=reference, scale=1))
     hook = Webhook(url="https://receiver.example/hook?token=t0ken")
     applied = AppliedLora(id=URL, revision="r", sha256="s", scale=1.0)
-    picture = Output(
-        index=0,
-        key="jobs/j/1/0.png",
-        content_type="image/png",
-        width=1,
-        height=2,
-        bytes=3,
-        sha256="f",
-        seed=7,
-    )
     return a_job(loras=uses, webhook=hook).model_copy(
         update={
             "status": JobStatus.SUCCEEDED,
@@ -120,7 +109,7 @@ def ended() -> Job:
             "started_ms": 1_700_000_000_123,
             "completed_ms": 1_700_000_001_000,
             "applied_loras": (applied,),
-            "outputs": (picture,),
+            "outputs": (an_output(width=1, height=2, sha256="f"),),
             "warnings": (JobWarning(code="lora_scale", detail="d"),),
             "metrics": Metrics(queue_s=1.5, swapped=True),
         }
@@ -155,7 +144,7 @@ def test_adapters_are_shown_as_they_were_asked_for() -> None:
     shown = "https://bucket.s3.amazonaws.com/secret.safetensors?…"
     assert made["input"]["loras"] == [
         {"id": "pixel", "scale": 0.5},
-        {"path": shown, "scale": 1.0},
+        {"path": shown, "scale": 1.0, "weight_name": "secret.safetensors"},
     ]
     assert made["applied_loras"] == [{"id": shown, "revision": "r", "sha256": "s", "scale": 1.0}]
 

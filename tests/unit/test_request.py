@@ -8,7 +8,14 @@ import pytest
 from lorajobs.errors import MalformedBody, ValidationFailed
 from lorajobs.field_errors import MAX_ERRORS
 from lorajobs.jobs import JobStatus
-from lorajobs.request import MAX_SEED, JobQuery, JobRequest, RegisterRequest, url_problem
+from lorajobs.request import (
+    MAX_SEED,
+    JobQuery,
+    JobRequest,
+    Query,
+    RegisterRequest,
+    url_problem,
+)
 
 MINIMAL = {"model": "demo", "prompt": "a red heart"}
 
@@ -153,6 +160,19 @@ def test_what_is_not_json_is_malformed(raw: bytes) -> None:
         JobRequest.parse(raw)
 
 
+@pytest.mark.parametrize(
+    ("raw", "key"),
+    [
+        (b'{"model": "demo", "prompt": "a", "prompt": "b"}', "prompt"),
+        (b'{"model": "demo", "prompt": "a", "loras": [{"id": "x", "\\u0069d": "y"}]}', "id"),
+        (b'{"prompt": 1, "metadata": {"a": "1", "b": "2", "a": "1"}}', "a"),
+    ],
+)
+def test_a_key_that_stands_twice_is_malformed(raw: bytes, key: str) -> None:
+    with pytest.raises(MalformedBody, match=f'the key "{key}" stands twice in one object'):
+        JobRequest.parse(raw)
+
+
 @pytest.mark.parametrize("raw", [b"[]", b"null", b"1", b'"x"'])
 def test_json_that_is_no_object_is_malformed(raw: bytes) -> None:
     with pytest.raises(MalformedBody, match="must be a JSON object"):
@@ -237,3 +257,10 @@ def test_a_wrong_query(query: dict[str, list[str]], pointer: str, said: str) -> 
     ((found, detail),) = refused.value.errors
     assert found == pointer
     assert said in detail
+
+
+def test_a_page_without_parameters_takes_none() -> None:
+    Query.parse({})
+    with pytest.raises(ValidationFailed) as refused:
+        Query.parse({"state": ["warm"]})
+    assert refused.value.errors == (("/state", "unknown field; known are none"),)

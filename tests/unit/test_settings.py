@@ -6,12 +6,106 @@ from pydantic import SecretStr
 
 from lorajobs.errors import ConfigError
 from lorajobs.settings import Settings
+from lorajobs.webhooks import new_secret
 
 
 def test_a_wrong_value_names_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LORAJOBS_API_PORT", "eighty")
     with pytest.raises(ConfigError, match=r"^LORAJOBS_API_PORT: .*integer"):
         Settings.from_env()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        ("API_PORT", "0", "greater than or equal to 1"),
+        ("API_PORT", "65536", "less than or equal to 65535"),
+        ("API_WORKERS", "0", "greater than or equal to 1"),
+        ("API_THREADS", "-1", "greater than or equal to 1"),
+        ("MAX_BODY_BYTES", "0", "greater than or equal to 1"),
+        ("LORA_MAX_BYTES", "-5", "greater than or equal to 1"),
+        ("FETCH_TIMEOUT_S", "0", "greater than 0"),
+        ("TORCH_THREADS", "0", "greater than or equal to 1"),
+        ("MAX_ATTEMPTS", "0", "greater than or equal to 1"),
+        ("MAX_RUNTIME_S", "nan", "finite number"),
+        ("STEP_TIMEOUT_S", "0", "greater than 0"),
+        ("LEASE_S", "inf", "finite number"),
+        ("LEASE_S", "-1", "greater than 0"),
+        ("RENEW_S", "0", "greater than 0"),
+        ("SWEEP_S", "0", "greater than 0"),
+        ("CANCEL_GRACE_S", "-1", "greater than or equal to 0"),
+        ("STOP_GRACE_S", "-1", "greater than or equal to 0"),
+        ("FLOWER_PORT", "99999", "less than or equal to 65535"),
+        ("WEBHOOK_TIMEOUT_S", "0", "greater than 0"),
+        ("WEBHOOK_RETRY_S", "[5, -1]", "greater than or equal to 0"),
+        ("LOG_LEVEL", "loud", "'DEBUG', 'INFO'"),
+        ("PUBLIC_URL", "api.example.com", r"http\(s\) URL"),
+        ("PUBLIC_URL", "https://", r"http\(s\) URL"),
+        ("PUBLIC_URL", "https://host/?a=b", r"http\(s\) URL"),
+        ("API_URL", "http://host:99999", r"http\(s\) URL"),
+        ("WEBHOOK_SECRET", "c2VjcmV0" * 6, "`whsec_`"),
+        ("WEBHOOK_SECRET", "whsec_c2VjcmV0", "24 to 64 random bytes"),
+        ("WEBHOOK_SECRET", "whsec_" + "c2VjcmV0" * 12, "24 to 64 random bytes"),
+        ("WEBHOOK_SECRET", "whsec_" + "c2Vj-mV0" * 6, "in base64"),
+    ],
+)
+def test_a_senseless_value_names_its_variable(
+    name: str, value: str, allowed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"LORAJOBS_{name}", value)
+    with pytest.raises(ConfigError, match=rf"^LORAJOBS_{name}: .*{allowed}") as caught:
+        Settings.from_env()
+    assert "Value error" not in caught.value.detail
+    assert "c2Vj" not in f"{caught.value.detail} {caught.value.__cause__}"
+
+
+def test_the_hub_is_a_web_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "huggingface.co")
+    with pytest.raises(ConfigError, match=r"^HF_ENDPOINT: give an"):
+        Settings.from_env()
+
+
+@pytest.mark.parametrize(("lease", "renew"), [("6", "3"), ("2", None), ("6", "60")])
+def test_a_lease_is_renewed_twice_before_it_ends(
+    lease: str, renew: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LORAJOBS_LEASE_S", lease)
+    if renew:
+        monkeypatch.setenv("LORAJOBS_RENEW_S", renew)
+    with pytest.raises(ConfigError, match=f"^LORAJOBS_RENEW_S: .*LORAJOBS_LEASE_S, .* {lease}$"):
+        Settings.from_env()
+
+
+def test_values_that_make_sense_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {
+        "LOG_LEVEL": "debug",
+        "PUBLIC_URL": "https://[::1]:8443/api/",
+        "LEASE_S": "2",
+        "RENEW_S": "0.5",
+        "CANCEL_GRACE_S": "0",
+        "WEBHOOK_RETRY_S": "[]",
+        "WEBHOOK_SECRET": new_secret(),
+    }
+    for name, value in given.items():
+        monkeypatch.setenv(f"LORAJOBS_{name}", value)
+    settings = Settings.from_env()
+    assert settings.log_level == "DEBUG"
+    assert (settings.base_url, settings.webhook_retry_s) == ("https://[::1]:8443/api", ())
+
+
+def test_passwords_in_urls_are_not_shown() -> None:
+    settings = Settings(
+        redis_url="rediss://me:p@ss@host:6379/0?db=1&password=p2ss&timeout=3",
+        broker_url="amqp://a:p3ss@one//;amqp://b:p4ss@two//",
+        api_url="https://api.example",
+    )
+    shown = settings.shown()
+    assert shown["LORAJOBS_REDIS_URL"] == (
+        "rediss://**********@host:6379/0?db=1&password=**********&timeout=3"
+    )
+    assert shown["LORAJOBS_BROKER_URL"] == "amqp://**********@two//"
+    assert shown["LORAJOBS_API_URL"] == "https://api.example"
+    assert settings.environ()["LORAJOBS_REDIS_URL"] == settings.redis_url
 
 
 def test_a_misspelt_variable_names_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -39,7 +133,7 @@ def test_a_child_reads_the_same_settings(monkeypatch: pytest.MonkeyPatch) -> Non
             "data_dir": Path("/some where"),
             "lora_roots": (Path("/a"), Path("/b,c")),
             "webhook_retry_s": (0.5, 7.0),
-            "webhook_secret": SecretStr("whsec_x"),
+            "webhook_secret": SecretStr(new_secret()),
             "hf_token": SecretStr("hf_x"),
             "hf_endpoint": "http://127.0.0.1:1",
             "allow_private_urls": True,

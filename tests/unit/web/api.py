@@ -7,8 +7,9 @@ from typing import Any
 from werkzeug.test import TestResponse
 
 from lorajobs.errors import StoreUnavailable
-from lorajobs.jobs import Job, JobStatus, Outcome, Output
+from lorajobs.jobs import Job, JobStatus, Outcome
 from lorajobs.testing import ManualClock, MemoryJobStore
+from tests.jobs import an_output
 from tests.shelf import Shelf, refuse_private
 from web import Deps, create_app
 
@@ -74,18 +75,7 @@ class Api:
         for index, data in enumerate(pictures):
             key = f"jobs/{job_id}/1/{index}.png"
             self.shelf.objects.put(key, data, "image/png")
-            outputs.append(
-                Output(
-                    index=index,
-                    key=key,
-                    content_type="image/png",
-                    width=128,
-                    height=96,
-                    bytes=len(data),
-                    sha256="f" * 64,
-                    seed=index,
-                )
-            )
+            outputs.append(an_output(index=index, key=key, bytes=len(data), seed=index))
         outcome = Outcome(status=JobStatus.SUCCEEDED, outputs=tuple(outputs))
         lease = self.store.claim("demo", None, "worker@host", f"ticket of {job_id}")
         assert lease

@@ -228,7 +228,6 @@ def test_the_list_can_be_narrowed(api: Api) -> None:
     assert listed("model=emoji") == {plain, styled}
     assert listed("lora=line") == {styled}
     assert listed("lora=line&status=canceled") == set()
-    assert listed("model=nix") == set()
 
 
 @pytest.mark.parametrize(
@@ -247,6 +246,24 @@ def test_the_list_can_be_narrowed(api: Api) -> None:
 def test_a_wrong_query_is_422(api: Api, query: str, pointer: str) -> None:
     document = problem_of(api.client.get(f"/v1/jobs?{query}"), 422, "validation")
     assert [error["pointer"] for error in document["errors"]] == [pointer]
+
+
+def test_a_list_of_no_model_names_the_known(api: Api) -> None:
+    document = problem_of(api.client.get("/v1/jobs?model=dmeo"), 422, "unknown_model")
+    ((pointer, detail),) = [error.values() for error in document["errors"]]
+    assert pointer == "/model"
+    assert detail == (
+        'no base model is called "dmeo"; known are `demo`, `emoji`, `cousin`, `third`'
+    )
+
+
+def test_what_a_job_was_given_can_be_given_again(api: Api) -> None:
+    lora = {"path": str(api.shelf.root), "weight_name": "line.safetensors", "scale": 0.5}
+    first = api.client.get(f"/v1/jobs/{api.submit(loras=[lora])}").get_json()["input"]
+    assert first["loras"] == [lora]
+    again = {name: value for name, value in first.items() if value is not None}
+    again = api.client.post("/v1/jobs", json=again).get_json()["input"]
+    assert again == first
 
 
 def test_canceling_a_waiting_job_ends_it_and_again_changes_nothing(api: Api) -> None:

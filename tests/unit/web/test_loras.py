@@ -110,3 +110,9 @@ def test_several_files_ask_for_a_weight_name(api: Api) -> None:
     assert [error["pointer"] for error in document["errors"]] == ["/weight_name"]
     body["weight_name"] = "line.safetensors"
     assert api.client.post("/v1/loras", json=body).status_code == 201
+
+
+@pytest.mark.parametrize("path", ["/v1/loras?base=demo", "/v1/loras/pixel?base=demo"])
+def test_parameters_are_refused(api: Api, path: str) -> None:
+    document = problem_of(api.client.get(path), 422, "validation")
+    assert [error["pointer"] for error in document["errors"]] == ["/base"]

@@ -4,7 +4,7 @@ import pytest
 
 from lorajobs.jobs import AppliedLora
 from lorajobs.store import WorkerState
-from tests.unit.web.api import Api
+from tests.unit.web.api import Api, problem_of
 
 PIXEL = AppliedLora(id="pixel", revision="r", sha256="s", scale=0.8)
 
@@ -58,3 +58,8 @@ def test_a_dead_worker_warms_nothing(api: Api) -> None:
     api.store.put_worker(worker("demo-1@host", "warm"), ttl_s=6)
     api.clock.advance(7)
     assert api.client.get("/v1/models").get_json()["models"][0]["state"] == "cold"
+
+
+def test_parameters_are_refused(api: Api) -> None:
+    document = problem_of(api.client.get("/v1/models?state=warm"), 422, "validation")
+    assert document["errors"] == [{"pointer": "/state", "detail": "unknown field; known are none"}]
