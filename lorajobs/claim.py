@@ -8,8 +8,9 @@ What is used of Celery's internals is pinned by tests/contract/test_celery_inter
 
 import json
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from billiard.exceptions import Terminated, WorkerLostError
@@ -20,10 +21,10 @@ from celery.worker.strategy import default as default_strategy
 
 from lorajobs.catalog import Catalog, ModelEntry
 from lorajobs.errors import LoraJobsError, StoreUnavailable, TimeLimit, WorkerLost
-from lorajobs.jobs import Job, JobStatus, Lease, Outcome, group_of
+from lorajobs.jobs import Job, JobStatus, Lease, Outcome, group_of, shas_of
 from lorajobs.policy import choose
 from lorajobs.settings import Settings
-from lorajobs.store import LeaseStore, Rescuing, Workers
+from lorajobs.store import LeaseStore, Rescuing, WaitingJob, Workers
 from lorajobs.tickets import TicketQueue
 from lorajobs.worker_page import WorkerPage
 
@@ -33,6 +34,12 @@ log = logging.getLogger(__name__)
 HOLD_S = 0.2
 #: How often a claim chooses anew when another worker took its job first.
 CHOICES = 3
+#: Jobs that went to other workers are never forgotten one by one.
+REMEMBERED = 1000
+
+
+class AdaptersOnTheWay(Exception):
+    """Jobs wait, but the adapters of none of them are on this machine yet."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,23 +55,43 @@ class Parent:
     catalog: Catalog
     queue: TicketQueue
     page: WorkerPage
+    #: True if the adapter of this hash is on this machine's disk
+    is_here: Callable[[str], bool]
+    #: when each job was first found waiting for its adapters, by the monotonic clock
+    _asked: dict[str, float] = field(default_factory=dict)
 
     def claim(self, ticket: str) -> Job | None:
         """Claims the best waiting job for this ticket; None if nothing waits.
 
-        Raises: StoreUnavailable.
+        Raises: AdaptersOnTheWay if no waiting job's adapters are here yet, StoreUnavailable.
         """
         window_us = int(self.entry.reorder_window_s * 1_000_000)
         loaded = group_of((lora.sha256, lora.scale) for lora in self.page.loaded())
         for _ in range(CHOICES):
             snapshot = self.store.snapshot(self.entry.id, self.name, loaded, window_us)
-            chosen = choose(snapshot, window_us)
-            lease = self.store.claim(self.entry.id, chosen, self.name, ticket)
+            chosen = choose(snapshot, window_us, self._ready)
+            self._await_adapters(chosen)
+            job_id = chosen.id if chosen else None
+            lease = self.store.claim(self.entry.id, job_id, self.name, ticket)
             if lease is not None:
+                self._asked.pop(lease.job_id, None)
                 return self.store.get(lease.job_id)
             if chosen is None:
                 return None
         return None
+
+    def _ready(self, group: str) -> bool:
+        return all(self.is_here(sha256) for sha256 in shas_of(group))
+
+    def _await_adapters(self, chosen: WaitingJob | None) -> None:
+        if chosen is None or self._ready(chosen.group):
+            return
+        now = time.monotonic()
+        if len(self._asked) > REMEMBERED:
+            self._asked.clear()
+        if now - self._asked.setdefault(chosen.id, now) < self.settings.fetch_timeout_s:
+            raise AdaptersOnTheWay
+        # The fetcher got nowhere and refused nothing: the attempt itself finds out.
 
     def leases(self) -> Sequence[Lease]:
         """The leases of the requests that this worker holds."""
@@ -189,6 +216,9 @@ class TicketTask(Task):
                 return
             try:
                 job = parent.claim(str(message.headers["id"]))
+            except AdaptersOnTheWay:
+                hold(message, body, ack, reject, callbacks)
+                return
             except LoraJobsError as error:
                 log.warning("ticket held: %s", error)
                 hold(message, body, ack, reject, callbacks)

@@ -1,6 +1,6 @@
 """A job, its states and the table of allowed transitions; the vocabulary of every other file."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Literal, NamedTuple
@@ -102,6 +102,11 @@ class Webhook(Frozen):
 def group_of(adapters: Iterable[tuple[str, float]]) -> str:
     """Names a set of (sha256, scale); between jobs of one group nothing has to be swapped."""
     return ",".join(sorted(f"{sha256}@{scale!r}" for sha256, scale in adapters))
+
+
+def shas_of(group: str) -> Sequence[str]:
+    """The SHA-256 of each adapter in a group's name."""
+    return [use.split("@")[0] for use in group.split(",") if use]
 
 
 class JobSpec(Frozen):

@@ -11,8 +11,8 @@ from lorajobs.store import Snapshot, WaitingGroup, WaitingJob
 
 def choose(
     snapshot: Snapshot, window_us: int, is_here: Callable[[str], bool] = lambda group: True
-) -> str | None:
-    """The id of the job to claim, None if nothing waits.
+) -> WaitingJob | None:
+    """The job to claim, None if nothing waits.
 
     The oldest job that needs what is applied; else, since a swap is due, the oldest of the group
     with the most waiting jobs that no other worker has applied. Groups whose adapters `is_here`
@@ -23,11 +23,11 @@ def choose(
     newest = snapshot.waiting[0].score_us + window_us
     loaded = snapshot.loaded
     if loaded is not None and loaded.score_us <= newest:
-        return loaded.id
+        return loaded
     groups = [group for group in snapshot.groups if group.oldest.score_us <= newest]
     ready = [group for group in groups if is_here(group.oldest.group)] or groups
     free = [group for group in ready if not group.elsewhere]
-    return max(free, key=_worth).oldest.id if free else _oldest(ready).id
+    return max(free, key=_worth).oldest if free else _oldest(ready)
 
 
 def _worth(group: WaitingGroup) -> tuple[int, int]:

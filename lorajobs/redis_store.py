@@ -37,7 +37,7 @@ SNAPSHOT_LIMIT = 32
 _SWEEP_LIMIT = 100
 
 _SCRIPTS = ["submit", "cancel", "delete", "snapshot", "claim", "renew", "finish", "requeue"]
-_SCRIPTS += ["rescue", "deliveries"]
+_SCRIPTS += ["refuse", "rescue", "deliveries"]
 _SIGNALS = {0: Signal.LOST, 1: Signal.GO_ON, 2: Signal.CANCEL}
 
 
@@ -157,6 +157,9 @@ class RedisJobStore:
     def claim(self, model: str, job_id: str | None, worker: str, ticket: str) -> Lease | None:
         row = self._run("claim", model, job_id or "", worker, ticket, self._lease_ms)
         return Lease(row[0], int(row[1])) if row else None
+
+    def refuse(self, job_id: str, error: JobError) -> bool:
+        return bool(self._run("refuse", job_id, error.model_dump_json()))
 
     def renew(self, lease: Lease, progress: Progress | None = None) -> Signal:
         return _SIGNALS[self._run("renew", *lease, self._lease_ms, *(progress or ()))]

@@ -157,6 +157,9 @@ class LeaseStore(Protocol):
         lost reply leaks no job; `job_id=None` asks for just that.
         """
 
+    def refuse(self, job_id: str, error: JobError) -> bool:
+        """Fails a job that waits and can never run; False if it waits no more."""
+
     def renew(self, lease: Lease, progress: Progress | None = None) -> Signal:
         """Extends the lease and records how far the attempt is."""
 

@@ -13,6 +13,7 @@ from celery import bootsteps, signals
 from celery.worker import state as celery_state
 from celery.worker.control import control_command
 
+from lorajobs.adapters.cache import DiskCache
 from lorajobs.adapters.library import Library
 from lorajobs.adapters.registry import RedisLoraRegistry
 from lorajobs.attempt import FOREVER, Bench
@@ -22,6 +23,7 @@ from lorajobs.celery import make_app
 from lorajobs.claim import Parent, TicketTask
 from lorajobs.engine.base import Engine, LocalAdapter
 from lorajobs.errors import ConfigError, LoraJobsError, StoreUnavailable
+from lorajobs.fetcher import Fetcher
 from lorajobs.jobs import AdapterUse, Lease
 from lorajobs.redis_client import connect
 from lorajobs.redis_store import open_job_store
@@ -69,6 +71,7 @@ def run_worker(settings: Settings, model: str, make_engine: MakeEngine = _diffus
         catalog=catalog,
         queue=TicketQueue(app, settings),
         page=WorkerPage(),
+        is_here=DiskCache.of(settings).has,
     )
     TicketTask.parent = parent
     app.steps["consumer"].add(_Renewal)
@@ -170,7 +173,8 @@ def _start_child(parent: Parent, make_engine: MakeEngine) -> None:
     # Ctrl-C in a terminal reaches the child too; the parent alone decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        GenerateTask.bench = _open_bench(parent, make_engine)
+        bench = GenerateTask.bench = _open_bench(parent, make_engine)
+        Fetcher(bench.store, bench.library, parent.entry.id, parent.settings.max_attempts).start()
     except Exception as error:
         # Celery would log it, go on without a base and replace the child for ever.
         ours = error if isinstance(error, LoraJobsError) else None

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from lorajobs.adapters.header import read_header
 from lorajobs.errors import LoraFetchFailed, LoraTooLarge
+from lorajobs.settings import Settings
 
 #: Writes a weight file's bytes into the path.
 Fetch = Callable[[Path], None]
@@ -31,6 +32,15 @@ class DiskCache:
         self._max_file_bytes = max_file_bytes
         #: files that this process has hashed, with the state they were in
         self._verified: dict[Path, tuple[int, int]] = {}
+
+    @classmethod
+    def of(cls, settings: Settings) -> "DiskCache":
+        """The cache that all processes with these settings on this machine share."""
+        return cls(settings.data_dir.expanduser() / "adapters", settings.lora_max_bytes)
+
+    def has(self, sha256: str) -> bool:
+        """True if a file of this name is here; whether it is whole shows when it is ensured."""
+        return self._path(sha256).exists()
 
     def ensure(self, sha256: str, size: int, fetch: Fetch, name: str) -> Path:
         """The file of this hash, fetched unless it is here; errors call it `name`.

@@ -143,6 +143,10 @@ class Library:
             reference, source, weight_name, Trust.CALLER, base_rule
         ).adapter
 
+    def is_here(self, sha256: str) -> bool:
+        """True if the adapter of this hash is on this machine's disk."""
+        return self._resolver.is_here(sha256)
+
     def ensure(self, adapter: Adapter) -> Path:
         """The adapter's file on this machine, fetched if it is not here yet.
 

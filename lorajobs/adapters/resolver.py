@@ -55,9 +55,7 @@ class Resolver:
     def __init__(self, settings: Settings, objects: ObjectStore) -> None:
         self._max_bytes = settings.lora_max_bytes
         self._objects = objects
-        self._cache = DiskCache(
-            settings.data_dir.expanduser() / "adapters", settings.lora_max_bytes
-        )
+        self._cache = DiskCache.of(settings)
         self._hub = HubSource(settings)
         self._buckets = BucketSource(settings)
         self._sources: dict[str, Source] = {
@@ -112,6 +110,10 @@ class Resolver:
         with reported(where):
             folder = self._sources[reference.scheme].open(reference, trust, where)
             return _state(folder, choose(folder.names, weight_name, folder.where))
+
+    def is_here(self, sha256: str) -> bool:
+        """True if the adapter of this hash is on this machine's disk."""
+        return self._cache.has(sha256)
 
     def ensure(self, adapter: Adapter) -> Path:
         """The adapter's file on this machine, whatever has become of its source's newest version.

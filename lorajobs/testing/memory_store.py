@@ -153,6 +153,14 @@ class MemoryJobStore:
             self._loaded.setdefault(model, {})[worker] = entry.job.spec.group
             return lease
 
+    def refuse(self, job_id: str, error: JobError) -> bool:
+        with self._lock:
+            entry = self._entries.get(job_id)
+            if entry is None or entry.job.status is not JobStatus.QUEUED:
+                return False
+            self._end(entry, JobStatus.FAILED, error)
+            return True
+
     def renew(self, lease: Lease, progress: Progress | None = None) -> Signal:
         with self._lock:
             entry = self._owned(lease)

@@ -1,8 +1,7 @@
 """What every job store must do, on memory and on a real Valkey."""
 
-import uuid
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 import redis
@@ -20,19 +19,14 @@ from lorajobs.jobs import (
     Stage,
     Webhook,
 )
-from lorajobs.redis_client import connect
 from lorajobs.redis_store import RedisJobStore
 from lorajobs.store import (
-    Housekeeping,
     JobFilter,
-    JobStore,
-    LeaseStore,
     Progress,
     Signal,
-    Workers,
     WorkerState,
 )
-from lorajobs.testing import ManualClock, MemoryJobStore
+from tests.backends import Backend, MemoryBackend, RedisBackend, Store
 from tests.jobs import a_job, an_adapter, an_output, use
 
 DIED = WorkerLost("died").as_job_error()
@@ -40,59 +34,13 @@ DONE = Outcome(status=JobStatus.SUCCEEDED)
 HOOK = Webhook(url="https://receiver.example/hook")
 
 
-class Store(JobStore, LeaseStore, Housekeeping, Workers, Protocol):
-    """Everything at once."""
-
-
-class Backend(NamedTuple):
-    """A store, how to let its leases run out, and how to read the tickets pushed."""
-
-    store: Store
-    expire_leases: Callable[[], None]
-    make_due: Callable[[], None]
-    tickets: Callable[[], int]
-
-
-def _memory() -> Iterator[Backend]:
-    clock = ManualClock()
-    store = MemoryJobStore(clock_ms=clock)
-    yield Backend(
-        store, lambda: clock.advance(7), lambda: clock.advance(3600), lambda: len(store.tickets)
-    )
-
-
-def _redis(url: str) -> Iterator[Backend]:
-    client: Any = connect(url)
-    prefix = f"test-{uuid.uuid4().hex[:8]}"
-    store = RedisJobStore(client, lease_s=6, max_attempts=3, prefix=prefix)
-
-    def all_scores_to_zero(index: str) -> None:
-        for member in client.zrange(f"{prefix}:{index}", 0, -1):
-            client.zadd(f"{prefix}:{index}", {member: 0})
-
-    # Rescue waits out one lease after a restart of the server; a lease of 0 s waits for nothing.
-    rescuer = RedisJobStore(client, lease_s=0, max_attempts=3, prefix=prefix)
-    store.rescue = rescuer.rescue  # type: ignore[method-assign]
-
-    def make_due() -> None:
-        all_scores_to_zero("delayed")
-        all_scores_to_zero("outbox")
-
-    yield Backend(
-        store,
-        lambda: all_scores_to_zero("leases"),
-        make_due,
-        lambda: int(client.llen(f"{prefix}.base.demo")),
-    )
-    client.close()
-
-
 @pytest.fixture(params=["memory", "redis"])
 def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
-    if request.param == "memory":
-        yield from _memory()
-    else:
-        yield from _redis(request.getfixturevalue("valkey_url"))
+    memory = request.param == "memory"
+    with closing(
+        MemoryBackend() if memory else RedisBackend(request.getfixturevalue("valkey_url"))
+    ) as opened:
+        yield opened
 
 
 @pytest.fixture
@@ -337,24 +285,20 @@ def test_requeue_fails_with_its_error_after_the_last_attempt(store: Store) -> No
 
 def test_tickets_are_pushed_with_the_job(backend: Backend) -> None:
     store = backend.store
-    client = getattr(store, "_redis", None)
-    queue = f"{getattr(store, '_prefix', 'memory')}.base.demo"
-    ticket = {"queue": queue, "message": "{}"}
+    ticket = backend.ticket
     job = a_job()
     assert store.submit(job, ticket)
-    assert backend.tickets() == 1
+    assert backend.pushed() == 1
     assert not store.submit(job, ticket)
-    assert backend.tickets() == 1
+    assert backend.pushed() == 1
     lease = store.claim("demo", job.id, "w1", "t1")
     assert lease is not None
     store.requeue(lease, DIED, ticket=ticket)
-    assert backend.tickets() == 2
+    assert backend.pushed() == 2
     lease = store.claim("demo", job.id, "w1", "t2")
     assert lease is not None
     store.requeue(lease, DIED, ticket=ticket, delay_s=9)
-    assert backend.tickets() == 2
-    if client is not None:
-        client.delete(queue)
+    assert backend.pushed() == 2
 
 
 def test_cancel_of_a_waiting_job_is_final_and_idempotent(store: Store) -> None:
@@ -420,6 +364,26 @@ def test_pages_are_newest_first_and_complete(store: Store) -> None:
     assert {job.id for job in only.jobs} == {jobs[0].id, jobs[3].id, jobs[6].id}
     assert store.page(JobFilter(status=JobStatus.FAILED), 10, None).jobs == []
     assert store.page(JobFilter(model="other"), 10, None).jobs == []
+
+
+def test_a_job_that_can_never_run_is_refused_while_it_waits(backend: Backend) -> None:
+    store = backend.store
+    waiting, delayed, running = a_job(webhook=HOOK), a_job(), a_job()
+    store.submit(waiting, None)
+    store.requeue(claimed(store, delayed), DIED, delay_s=60)
+    lease = claimed(store, running)
+    assert store.refuse(waiting.id, DIED)
+    assert store.refuse(delayed.id, DIED)
+    assert not store.refuse(running.id, DIED)
+    assert not store.refuse(waiting.id, DIED)
+    assert not store.refuse("never-there", DIED)
+    got = store.get(waiting.id)
+    assert (got.status, got.error, got.attempt) == (JobStatus.FAILED, DIED, 0)
+    assert store.claim("demo", waiting.id, "w", "t") is None
+    assert [d.event for d in store.due_deliveries(10, 30)] == ["job.failed"]
+    assert store.finish(lease, DONE)
+    backend.make_due()
+    assert store.rescue() == ({}, 0)
 
 
 def test_a_delivery_is_leased_then_settled(backend: Backend) -> None:

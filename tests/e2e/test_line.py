@@ -17,7 +17,7 @@ from lorajobs.pictures import read_text
 from lorajobs.redis_store import open_job_store
 from lorajobs.settings import Settings
 from lorajobs.webhooks import new_secret
-from tests.e2e.line import Line, children_of, line
+from tests.services.line import Line, children_of, line
 from tests.services.receiver import Receiver, receiver
 from tests.services.server import HOST, free_ports
 from tests.services.valkey import valkey

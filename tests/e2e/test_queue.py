@@ -1,14 +1,16 @@
 """The queue with real processes and a painting engine: exchange, rescue, cancel, shutdown."""
 
+import itertools
 import json
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import redis
 
-from tests.e2e.line import Line, children_of, line
+from tests.services.line import Line, children_of, line
 from tests.services.valkey import valkey
 
 
@@ -148,6 +150,49 @@ def test_a_job_that_kills_its_worker_fails_after_its_attempts(running: Line, pai
     ended = running.ended(job["id"])
     assert (ended["status"], ended["error"]["code"]) == ("failed", "worker_lost")
     assert running.run()["status"] == "succeeded"
+
+
+def test_adapters_are_on_the_disk_before_a_job_is_claimed(running: Line, painter: int) -> None:
+    job = running.ended(running.submit(loras=[{"id": "soft3d"}])["id"])
+    cached = Path(running.env["LORAJOBS_DATA_DIR"]) / "adapters"
+    file = cached / f"{job['applied_loras'][0]['sha256']}.safetensors"
+    file.unlink()
+    again = running.ended(running.submit(loras=[{"id": "soft3d"}])["id"])
+    assert (again["status"], again["attempts"]) == ("succeeded", 1)
+    assert file.is_file()
+
+
+def test_an_adapter_that_is_gone_fails_its_job_without_an_attempt(
+    running: Line, painter: int
+) -> None:
+    running.ended(running.submit(loras=[{"id": "lineart"}])["id"])
+    data = Path(running.env["LORAJOBS_DATA_DIR"])
+    (lineart,) = (
+        lora["sha256"]
+        for lora in running.http.get("/v1/loras").json()["loras"]
+        if lora["id"] == "lineart"
+    )
+    stored = data / "objects" / "adapters" / f"{lineart}.safetensors"
+    kept = stored.read_bytes()
+    (data / "adapters" / f"{lineart}.safetensors").unlink()
+    stored.unlink()
+    gone = running.submit(loras=[{"id": "lineart"}])
+    fine = running.submit()
+    assert running.ended(fine["id"])["status"] == "succeeded"
+    ended = running.ended(gone["id"])
+    stored.write_bytes(kept)
+    assert (ended["status"], ended["attempts"]) == ("failed", 0)
+    assert ended["error"]["code"].startswith("lora_")
+
+
+def test_jobs_are_reordered_to_save_swaps(running: Line) -> None:
+    styles = [[{"id": "pixel"}], [], [{"id": "soft3d"}]] * 4
+    jobs = [running.submit(loras=loras, seed=i)["id"] for i, loras in enumerate(styles)]
+    painter = running.start_painter("sorter")
+    ended = sorted((running.ended(job_id) for job_id in jobs), key=lambda j: str(j["started_at"]))
+    order = [[lora["id"] for lora in job["applied_loras"]] for job in ended]
+    assert sum(a != b for a, b in itertools.pairwise([[], *order])) == 2
+    running.stop([painter])
 
 
 def test_a_failing_job_fails_once_and_a_retryable_one_is_tried_again(

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.e2e.line import Line, line
+from tests.services.line import Line, line
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.line import Line, children_of, line
+from tests.services.line import Line, children_of, line
 from tests.services.rabbitmq import rabbitmq
 from tests.services.valkey import valkey
 

@@ -31,7 +31,8 @@ def a_snapshot(
 
 def chosen(snapshot: Snapshot, here: frozenset[str] | None = None) -> str | None:
     is_here = (lambda group: True) if here is None else here.__contains__
-    return choose(snapshot, WINDOW_US, is_here)
+    choice = choose(snapshot, WINDOW_US, is_here)
+    return choice.id if choice else None
 
 
 def test_nothing_waits() -> None:

@@ -1,4 +1,4 @@
-"""The whole line as real processes of a test: API, workers, courier, on a Valkey of its own."""
+"""The whole line as real processes: API, workers, courier, on a Valkey of its own."""
 
 import os
 import signal
@@ -35,27 +35,28 @@ class Line:
         }
         self.url = f"http://{HOST}:{self.port}"
         self.http = httpx.Client(base_url=self.url, timeout=30, trust_env=False)
-        self._processes: list[subprocess.Popen[bytes]] = []
+        #: every process that was ever started
+        self.processes: list[subprocess.Popen[bytes]] = []
         self._names: dict[int, str] = {}
 
-    def start(self, name: str, *argv: str) -> subprocess.Popen[bytes]:
+    def start(self, name: str, *argv: str, **env: str) -> subprocess.Popen[bytes]:
         """Starts a Python program of the line; its log is `<name>.log`."""
         with (self.folder / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
                 leashed([sys.executable, *argv]),
-                env=self.env,
+                env={**self.env, **env},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self._processes.append(process)
+        self.processes.append(process)
         self._names[process.pid] = name
         return process
 
     def named(self, name: str) -> "list[subprocess.Popen[bytes]]":
         """The processes that were started under this name."""
-        return [p for p in self._processes if self._names[p.pid] == name]
+        return [p for p in self.processes if self._names[p.pid] == name]
 
     def start_api(self) -> subprocess.Popen[bytes]:
         """Starts the API and waits until it is ready."""
@@ -148,7 +149,7 @@ class Line:
 
     def stop(self, processes: Sequence["subprocess.Popen[bytes]"] | None = None) -> None:
         """Kills processes, all if none are given, and whatever they started."""
-        for process in self._processes if processes is None else processes:
+        for process in self.processes if processes is None else processes:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()

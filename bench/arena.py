@@ -1,0 +1,171 @@
+"""The line under attack: a broker that comes back with its data, API, courier, painting workers."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.cut_proxy import CutProxy
+from lorajobs.webhooks import new_secret
+from tests.services.line import Line, line
+from tests.services.server import HOST, free_ports, serving
+from tests.services.valkey import valkey
+
+LEASE_S = 2.0
+STEP_TIMEOUT_S = 2.0
+STEP_S = 0.03
+#: Share of the workers' requests to the broker and store whose replies are lost.
+CUT_SHARE = 0.02
+SECRET = new_secret()
+SETTINGS = {
+    "LEASE_S": LEASE_S,
+    "RENEW_S": 0.5,
+    "STEP_TIMEOUT_S": STEP_TIMEOUT_S,
+    # Kills must not use them up.
+    "MAX_ATTEMPTS": 50,
+    "API_WORKERS": 1,
+    "WEBHOOK_TIMEOUT_S": 2,
+    "WEBHOOK_RETRY_S": str([0.2] * 30),
+    "WEBHOOK_SECRET": SECRET,
+}
+
+
+@dataclass
+class Outage:
+    """When the broker was away, in milliseconds since 1970; it is if `until_ms` is infinite."""
+
+    from_ms: float
+    until_ms: float = float("inf")
+
+
+@dataclass
+class Slot:
+    """The place of one worker; whoever dies in it is replaced."""
+
+    name: str
+    process: "subprocess.Popen[bytes]"
+    #: runs, neither killed nor frozen
+    up: bool = True
+    #: since when it could work, by the monotonic clock
+    since: float = field(default_factory=time.monotonic)
+
+
+class Broker:
+    """A Valkey that keeps its port and its data."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port = free_ports(1)[0]
+        self.outages: list[Outage] = []
+        self.pid: int | None = None
+        self._folder = folder
+        self._running = ExitStack()
+        folder.mkdir()
+
+    @property
+    def url(self) -> str:
+        """What clients connect to."""
+        return f"redis://{HOST}:{self.port}/0"
+
+    def start(self) -> None:
+        """Starts it, or starts it again, and waits until it has read its data."""
+        served = valkey(self._folder, aof=True, port=self.port)
+        self.pid = self._running.enter_context(served).pid
+        if self.outages:
+            self.outages[-1].until_ms = time.time() * 1000
+
+    def kill(self) -> None:
+        """Kills it."""
+        self.outages.append(Outage(time.time() * 1000))
+        self.pid = None
+        self._running.close()
+
+    def close(self) -> None:
+        """Kills it for good."""
+        self._running.close()
+
+
+class Arena:
+    """Starts and replaces the processes; only the thread that made it may."""
+
+    def __init__(self, broker: Broker, proxy: CutProxy, made: Line) -> None:
+        self.broker = broker
+        self.proxy = proxy
+        self.line = made
+        self.slots: list[Slot] = []
+        self.api: subprocess.Popen[bytes] | None = None
+        self.courier: subprocess.Popen[bytes] | None = None
+
+    def start(self, workers: int) -> None:
+        """Starts everything and waits until all workers are warm."""
+        self.api = self.line.start_api()
+        self.courier = self.line.start_courier()
+        for number in range(workers):
+            name = f"worker-{number}"
+            self.slots.append(Slot(name, self._start_worker(name)))
+        self.line.until(lambda: len(self.line.warm_workers()) == workers, "all workers are warm")
+
+    def _start_worker(self, name: str) -> "subprocess.Popen[bytes]":
+        url = f"redis://{HOST}:{self.proxy.port}/0"
+        argv = ("-m", "tests.services.paint_worker", "demo", str(STEP_S))
+        return self.line.start(name, *argv, LORAJOBS_REDIS_URL=url)
+
+    def replace_worker(self, slot: Slot) -> None:
+        """Puts a new worker in the place of a dead one."""
+        slot.process = self._start_worker(slot.name)
+        slot.up, slot.since = True, time.monotonic()
+
+    def replace_api(self) -> None:
+        """Starts the API again on its port."""
+        self.api = self.line.start("api", "-m", "lorajobs", "api")
+
+    def return_broker(self) -> None:
+        """Starts the broker on its data; from then on all workers can work."""
+        self.broker.start()
+        for slot in self.slots:
+            slot.since = time.monotonic()
+
+    def replace_courier(self) -> None:
+        """Starts a courier."""
+        self.courier = self.line.start_courier()
+
+    def orphans(self) -> list[int]:
+        """Live processes of sessions whose leader is dead."""
+        dead = {p.pid for p in self.line.processes if p.poll() is not None}
+        return [pid for pid, session in _sessions() if session in dead]
+
+
+def signal_group(process: "subprocess.Popen[bytes]", number: signal.Signals) -> None:
+    """Sends a signal to a process and to all that it started."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
+
+
+def _sessions() -> Iterator[tuple[int, int]]:
+    """Every live process of this machine and its session, on Linux."""
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdecimal():
+            continue
+        with suppress(FileNotFoundError, ProcessLookupError):
+            # The name before it may hold spaces and brackets.
+            state, _, _, session = (entry / "stat").read_text().rpartition(")")[2].split()[:4]
+            if state not in ("Z", "X"):
+                yield int(entry.name), int(session)
+
+
+@contextmanager
+def arena(folder: Path, seed: int) -> Iterator[Arena]:
+    """An arena with its broker running; all that it starts is killed at the end."""
+    broker = Broker(folder / "valkey")
+    env = {f"LORAJOBS_{name}": str(value) for name, value in SETTINGS.items()}
+    with (
+        ExitStack() as stack,
+        serving(CutProxy(broker.port, CUT_SHARE, seed)) as proxy,
+        line(folder, **env, LORAJOBS_REDIS_URL=broker.url) as made,
+    ):
+        stack.callback(broker.close)
+        broker.start()
+        yield Arena(broker, proxy, made)

@@ -1,0 +1,185 @@
+"""Kills and freezes parts of the line at random, and repairs them a little later."""
+
+import heapq
+import itertools
+import logging
+import os
+import random
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+
+from bench.arena import LEASE_S, STEP_TIMEOUT_S, Arena, Slot, signal_group
+from tests.services.line import children_of
+
+log = logging.getLogger(__name__)
+
+#: Seconds that a killed process stays away.
+RESTART_S = (0.0, 0.5)
+OUTAGE_S = (0.2, 3.0)
+#: Seconds that a frozen process stays frozen after others have given it up.
+OVERTIME_S = (0.5, 2.0)
+
+
+class Faults:
+    """Does one fault at a time, each kind in turn, in an order that the seed decides."""
+
+    def __init__(self, arena: Arena, rng: random.Random) -> None:
+        #: faults done so far, by kind
+        self.done: Counter[str] = Counter()
+        self._arena = arena
+        self._rng = rng
+        self._repairs: list[tuple[float, int, Callable[[], None]]] = []
+        self._order = itertools.count()
+        # Each with how often it comes in one round of the deck.
+        self._kinds: dict[Callable[[], bool], int] = {
+            self.worker: 3,
+            self.child: 3,
+            self.parent: 1,
+            self.frozen_worker: 1,
+            self.frozen_child: 1,
+            self.api: 1,
+            self.courier: 1,
+            self.broker: 2,
+        }
+        self._deck: list[Callable[[], bool]] = []
+
+    def inflict(self) -> bool:
+        """Does the next fault; False if nothing that it could hit is up."""
+        if not self._deck:
+            counts = list(self._kinds.values())
+            self._deck = self._rng.sample(list(self._kinds), sum(counts), counts=counts)
+        if not self._deck[-1]():
+            return False
+        kind = self._deck.pop().__name__
+        self.done[kind] += 1
+        log.info("done: %s", kind)
+        return True
+
+    def repair(self) -> None:
+        """Does every repair that is due."""
+        while self._repairs and self._repairs[0][0] <= time.monotonic():
+            _, number, repair = heapq.heappop(self._repairs)
+            repair()
+            log.info("repaired: the %d.", number + 1)
+
+    @property
+    def repaired(self) -> bool:
+        """True while nothing waits for its repair."""
+        return not self._repairs
+
+    def _later(self, seconds: float, repair: Callable[[], None]) -> None:
+        due = time.monotonic() + seconds
+        heapq.heappush(self._repairs, (due, next(self._order), repair))
+
+    def _slot(self) -> Slot | None:
+        up = [slot for slot in self._arena.slots if slot.up]
+        return self._rng.choice(up) if up else None
+
+    # Kills
+
+    def worker(self) -> bool:
+        """Kills a whole worker."""
+        slot = self._slot()
+        if slot is None:
+            return False
+        slot.up = False
+        log.info("worker %s", slot.process.pid)
+        signal_group(slot.process, signal.SIGKILL)
+        self._bury(slot.process, lambda: self._arena.replace_worker(slot))
+        return True
+
+    def parent(self) -> bool:
+        """Kills a worker's parent alone; its child must notice."""
+        slot = self._slot()
+        if slot is None:
+            return False
+        slot.up = False
+        slot.process.kill()
+        self._bury(slot.process, lambda: self._arena.replace_worker(slot))
+        return True
+
+    def child(self) -> bool:
+        """Kills a worker's child; the parent makes another."""
+        slot, child = self._child()
+        if slot is None:
+            return False
+        os.kill(child, signal.SIGKILL)
+        slot.since = time.monotonic()
+        return True
+
+    def api(self) -> bool:
+        """Kills the API."""
+        return self._server(self._arena.api, self._arena.replace_api)
+
+    def courier(self) -> bool:
+        """Kills the courier."""
+        return self._server(self._arena.courier, self._arena.replace_courier)
+
+    def broker(self) -> bool:
+        """Kills the broker, which is the store too; it returns with its data."""
+        if self._arena.broker.pid is None:
+            return False
+        self._arena.broker.kill()
+        self._later(self._rng.uniform(*OUTAGE_S), self._arena.return_broker)
+        return True
+
+    def _server(
+        self, process: "subprocess.Popen[bytes] | None", replace: Callable[[], None]
+    ) -> bool:
+        if process is None or process.poll() is not None:
+            return False
+        signal_group(process, signal.SIGKILL)
+        self._bury(process, replace)
+        return True
+
+    def _bury(self, process: "subprocess.Popen[bytes]", replace: Callable[[], None]) -> None:
+        process.wait()
+        self._later(self._rng.uniform(*RESTART_S), replace)
+
+    def _child(self) -> tuple[Slot, int] | tuple[None, int]:
+        slot = self._slot()
+        if slot is None:
+            return None, 0
+        children = children_of(slot.process.pid)
+        log.info("children %s of %s", children, slot.process.pid)
+        return (slot, self._rng.choice(children)) if children else (None, 0)
+
+    # Freezes
+
+    def frozen_worker(self) -> bool:
+        """Stops a whole worker for longer than its lease, then lets it go on."""
+        slot = self._slot()
+        if slot is None:
+            return False
+        slot.up = False
+        log.info("worker %s", slot.process.pid)
+        signal_group(slot.process, signal.SIGSTOP)
+
+        def thaw() -> None:
+            signal_group(slot.process, signal.SIGCONT)
+            slot.up, slot.since = True, time.monotonic()
+
+        self._later(LEASE_S + self._rng.uniform(*OVERTIME_S), thaw)
+        return True
+
+    def frozen_child(self) -> bool:
+        """Stops a worker's child alone for longer than its parent waits for a sign of life."""
+        slot, child = self._child()
+        if slot is None:
+            return False
+        os.kill(child, signal.SIGSTOP)
+        process = slot.process
+
+        def thaw() -> None:
+            # Unless it was killed meanwhile, as it should be.
+            with suppress(FileNotFoundError, ProcessLookupError):
+                if child in children_of(process.pid):
+                    os.kill(child, signal.SIGCONT)
+                    slot.since = time.monotonic()
+
+        self._later(STEP_TIMEOUT_S + self._rng.uniform(*OVERTIME_S), thaw)
+        return True

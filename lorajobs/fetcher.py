@@ -1,0 +1,113 @@
+"""Brings the next jobs' adapters onto this machine's disk, so that no GPU waits for a source."""
+
+import logging
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Protocol
+
+from lorajobs.errors import JobNotFound, LoraJobsError, StoreUnavailable
+from lorajobs.jobs import Adapter, Job, shas_of
+from lorajobs.store import LeaseStore
+
+log = logging.getLogger(__name__)
+
+#: Sources that are asked at once, so that a slow one does not delay the others.
+THREADS = 4
+#: Waiting jobs whose adapters are brought ahead.
+AHEAD = 16
+PERIOD_S = 0.5
+RETRY_S = 2.0
+
+
+class Shelf(Protocol):
+    """The adapters on this machine."""
+
+    def is_here(self, sha256: str) -> bool:
+        """True if the file is on this machine's disk."""
+
+    def ensure(self, adapter: Adapter) -> object:
+        """Fetches the file unless it is here.
+
+        Raises: LoraJobsError; trying again can help if it is retryable.
+        """
+
+
+class Fetcher:
+    """Looks at one base's queue again and again; runs in the worker's child."""
+
+    def __init__(self, store: LeaseStore, shelf: Shelf, model: str, max_attempts: int) -> None:
+        self._store = store
+        self._shelf = shelf
+        self._model = model
+        self._max_attempts = max_attempts
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="fetcher")
+        self._busy: dict[str, Future[None]] = {}
+        #: tries that failed, and when the next may be made
+        self._failed: dict[str, tuple[int, float]] = {}
+
+    def start(self) -> None:
+        """Starts to look, until the process ends."""
+        threading.Thread(target=self._run, name="fetcher", daemon=True).start()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                self.look()
+            except StoreUnavailable as error:
+                log.warning("nothing fetched ahead: %s", error)
+            except Exception:
+                log.exception("nothing fetched ahead")
+            time.sleep(PERIOD_S)
+
+    def look(self) -> None:
+        """Starts to fetch what the next jobs need and is not here.
+
+        Raises: StoreUnavailable.
+        """
+        self._forget()
+        snapshot = self._store.snapshot(self._model)
+        for waiting in snapshot.waiting[:AHEAD]:
+            missing = [s for s in shas_of(waiting.group) if not self._shelf.is_here(s)]
+            if not missing or waiting.id in self._busy:
+                continue
+            if any(time.monotonic() < self._failed.get(s, (0, 0.0))[1] for s in missing):
+                continue
+            self._busy[waiting.id] = self._pool.submit(self._bring, waiting.id)
+
+    def finish(self) -> None:
+        """Waits until all that was started has ended."""
+        wait(list(self._busy.values()))
+        self._forget()
+
+    def _forget(self) -> None:
+        for job_id in [job_id for job_id, bringing in self._busy.items() if bringing.done()]:
+            del self._busy[job_id]
+
+    def _bring(self, job_id: str) -> None:
+        try:
+            job = self._store.get(job_id)
+            for use in job.spec.loras:
+                self._fetch(job, use.adapter)
+        except JobNotFound:
+            pass
+        except StoreUnavailable as error:
+            log.warning("job %s: nothing fetched ahead: %s", job_id, error)
+        except Exception:
+            log.exception("job %s: nothing fetched ahead", job_id)
+
+    def _fetch(self, job: Job, adapter: Adapter) -> None:
+        try:
+            self._shelf.ensure(adapter)
+        except LoraJobsError as error:
+            tries = self._failed.get(adapter.sha256, (0, 0.0))[0] + 1
+            self._failed[adapter.sha256] = tries, time.monotonic() + RETRY_S**tries
+            if error.retryable and tries < self._max_attempts:
+                log.warning("job %s: try %d: %s", job.id, tries, error.detail)
+                return
+            # The next job that names it is due a fresh start: its source may be back by then.
+            del self._failed[adapter.sha256]
+            self._store.refuse(job.id, error.as_job_error())
+            log.warning("job %s: refused: %s", job.id, error.detail)
+        else:
+            self._failed.pop(adapter.sha256, None)

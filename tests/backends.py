@@ -1,0 +1,112 @@
+"""The job stores under test, each with a hand on its clock and an eye into it."""
+
+import uuid
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from lorajobs.redis_client import connect
+from lorajobs.redis_store import RedisJobStore
+from lorajobs.store import Housekeeping, JobStore, LeaseStore, Workers
+from lorajobs.testing import ManualClock, MemoryJobStore
+
+#: Long, so that on a slow machine no lease runs out by itself.
+LEASE_S = 50.0
+MAX_ATTEMPTS = 3
+
+
+class Store(JobStore, LeaseStore, Housekeeping, Workers, Protocol):
+    """Everything at once."""
+
+
+class Backend(ABC):
+    """A store, and what only its tests may do with it."""
+
+    store: Store
+    #: a ticket that `pushed` counts
+    ticket: Mapping[str, str]
+
+    @abstractmethod
+    def advance(self, seconds: float) -> None:
+        """Brings every deadline nearer, as if time had passed."""
+
+    @abstractmethod
+    def pushed(self) -> int:
+        """How many tickets the store has pushed."""
+
+    @abstractmethod
+    def outbox(self) -> set[str]:
+        """The ids of the deliveries that are not settled."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Leaves nothing behind."""
+
+    def expire_leases(self) -> None:
+        """Lets every lease run out."""
+        self.advance(LEASE_S + 1)
+
+    def make_due(self) -> None:
+        """Lets every delay and every delivery come due."""
+        self.advance(3600)
+
+
+class MemoryBackend(Backend):
+    """The store in memory, on a clock moved by hand."""
+
+    ticket: Mapping[str, str] = {"queue": "base.demo", "message": "{}"}
+
+    def __init__(self) -> None:
+        self._clock = ManualClock()
+        self._memory = MemoryJobStore(LEASE_S, MAX_ATTEMPTS, self._clock)
+        self.store = self._memory
+
+    def advance(self, seconds: float) -> None:
+        self._clock.advance(seconds)
+
+    def pushed(self) -> int:
+        return len(self._memory.tickets)
+
+    def outbox(self) -> set[str]:
+        return set(self._memory._outbox)
+
+    def close(self) -> None:
+        pass
+
+
+class RedisBackend(Backend):
+    """The store on a real server, below a prefix of its own."""
+
+    #: the indexes whose scores are deadlines
+    DEADLINES = ("leases", "delayed", "outbox")
+
+    def __init__(self, url: str) -> None:
+        self.client: Any = connect(url)
+        self.prefix = f"test-{uuid.uuid4().hex[:8]}"
+        store = self._open(LEASE_S)
+        # Rescue waits out one lease after a restart of the server; one of 0 s waits for nothing.
+        store.rescue = self._open(0).rescue  # type: ignore[method-assign]
+        self.store = store
+        self.ticket = {"queue": f"{self.prefix}.base.demo", "message": "{}"}
+
+    def _open(self, lease_s: float) -> RedisJobStore:
+        return RedisJobStore(
+            self.client, lease_s=lease_s, max_attempts=MAX_ATTEMPTS, prefix=self.prefix
+        )
+
+    def advance(self, seconds: float) -> None:
+        for index in self.DEADLINES:
+            key = f"{self.prefix}:{index}"
+            for member in self.client.zrange(key, 0, -1):
+                self.client.zincrby(key, -seconds * 1000, member)
+
+    def pushed(self) -> int:
+        return int(self.client.llen(self.ticket["queue"]))
+
+    def outbox(self) -> set[str]:
+        return set(self.client.zrange(f"{self.prefix}:outbox", 0, -1))
+
+    def close(self) -> None:
+        if names := self.client.keys(f"{self.prefix}*"):
+            self.client.delete(*names)
+        self.client.close()

@@ -1,0 +1,93 @@
+"""The job store's keys on Redis agree with each other and with the jobs' records."""
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from lorajobs.jobs import Job, JobStatus
+
+#: How a key of each type is read.
+_READ: Mapping[str, Callable[[Any, str], object]] = {
+    "zset": lambda pipe, key: pipe.zrange(key, 0, -1, withscores=True),
+    "hash": lambda pipe, key: pipe.hgetall(key),
+    "set": lambda pipe, key: pipe.smembers(key),
+    "string": lambda pipe, key: pipe.get(key),
+    "stream": lambda pipe, key: pipe.xlen(key),
+}
+
+
+def contents(client: Any, prefix: str) -> dict[str, Any]:
+    """Every key below the prefix and what it holds, sorted sets as dictionaries."""
+    keys = sorted(client.keys(f"{prefix}:*"))
+    with client.pipeline(transaction=False) as pipe:
+        for key in keys:
+            pipe.type(key)
+        kinds = pipe.execute()
+        for key, kind in zip(keys, kinds, strict=True):
+            _READ[kind](pipe, key)
+        values = pipe.execute()
+    names = [key.removeprefix(f"{prefix}:") for key in keys]
+    return {
+        name: dict(value) if kind == "zset" else value
+        for name, kind, value in zip(names, kinds, values, strict=True)
+    }
+
+
+def check_keys(
+    keys: Mapping[str, Any], records: Mapping[str, Job], deleted: Collection[str]
+) -> None:
+    """Each job is in exactly one place, every index is complete, and the deleted left nothing."""
+    assert _family(keys, "job").keys() == records.keys()
+    assert keys.get("jobs", {}) == {job.id: job.created_ms for job in records.values()}
+    assert _family(keys, "events").keys() <= records.keys()
+    _check_places(keys, records)
+    _check_groups(keys)
+    _check_deliveries(keys, records)
+    # A worker's last claim stays: with its ticket, that attempt and no other is found.
+    rest = {name: value for name, value in keys.items() if not name.startswith("claim:")}
+    assert not [job_id for job_id in deleted if job_id in repr(rest)]
+
+
+def _family(keys: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The keys that begin with a name and a colon, by what follows."""
+    head = f"{name}:"
+    return {key.removeprefix(head): value for key, value in keys.items() if key.startswith(head)}
+
+
+def _check_places(keys: Mapping[str, Any], records: Mapping[str, Job]) -> None:
+    places = defaultdict(list)
+    for name in ("delayed", "leases", *(key for key in keys if key.startswith("waiting:"))):
+        for job_id in keys.get(name, {}):
+            places[job_id].append(name)
+    assert places.keys() <= records.keys()
+    for job in records.values():
+        assert places[job.id] in _allowed(job), (places[job.id], job)
+
+
+def _allowed(job: Job) -> list[list[str]]:
+    if job.status is JobStatus.QUEUED:
+        return [[f"waiting:{job.spec.model}"], ["delayed"]]
+    return [["leases"]] if job.status is JobStatus.RUNNING else [[]]
+
+
+def _check_groups(keys: Mapping[str, Any]) -> None:
+    hashes = _family(keys, "job")
+    groups: dict[str, dict[str, float]] = defaultdict(dict)
+    for model, queue in _family(keys, "waiting").items():
+        for job_id, score in queue.items():
+            assert score == float(hashes[job_id]["score_us"])
+            groups[f"{model}:{hashes[job_id]['group']}"][job_id] = score
+    assert _family(keys, "group") == groups
+    heads = {
+        f"{model}:{group}": score
+        for model, index in _family(keys, "heads").items()
+        for group, score in index.items()
+    }
+    assert heads == {group: min(queue.values()) for group, queue in groups.items()}
+
+
+def _check_deliveries(keys: Mapping[str, Any], records: Mapping[str, Job]) -> None:
+    deliveries = _family(keys, "delivery")
+    assert keys.get("outbox", {}).keys() == deliveries.keys()
+    for delivery in deliveries.values():
+        assert delivery["event"] == f"job.{records[delivery['job']].status}"

@@ -1,0 +1,198 @@
+"""What the job store must answer and hold: the whole truth about every job, kept in plain fields.
+
+Time is the ledger's own, in seconds since it was opened.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from lorajobs.jobs import Job, JobError, JobStatus, Lease, Outcome, Output, Stage
+from lorajobs.store import Delivery, Progress, Rescued, Signal
+from tests.backends import LEASE_S, MAX_ATTEMPTS
+
+
+@dataclass
+class Entry:
+    """One job: as it was submitted, and where it stands."""
+
+    job: Job
+    created_ms: int
+    status: JobStatus = JobStatus.QUEUED
+    delayed: bool = False
+    #: when its lease ends or its delay is over
+    due_s: float = 0
+    refunds: int = 0
+    attempt: int = 0
+    worker: str | None = None
+    cancel_requested: bool = False
+    stage: Stage | None = None
+    step: int = 0
+    error: str | None = None
+    outputs: tuple[Output, ...] = ()
+
+    @property
+    def waits(self) -> bool:
+        """True if it may be claimed."""
+        return self.status is JobStatus.QUEUED and not self.delayed
+
+    def fields(self) -> dict[str, object]:
+        """What its record must say."""
+        return {
+            "spec": self.job.spec,
+            "created_ms": self.created_ms,
+            "status": self.status,
+            "attempt": self.attempt,
+            "worker": self.worker,
+            "cancel_requested": self.cancel_requested,
+            "stage": self.stage,
+            "step": self.step,
+            "error": self.error,
+            "outputs": self.outputs,
+        }
+
+
+@dataclass
+class _Webhook:
+    delivery: Delivery
+    due_s: float
+
+
+@dataclass
+class Ledger:
+    """Every verb as the store must do it."""
+
+    now_s: float = 0
+    #: tickets that were to be pushed
+    pushed: int = 0
+    entries: dict[str, Entry] = field(default_factory=dict)
+    deleted: set[str] = field(default_factory=set)
+    outbox: dict[str, _Webhook] = field(default_factory=dict)
+    _claims: dict[str, tuple[str, Lease]] = field(default_factory=dict)
+
+    def owned(self, lease: Lease) -> Entry | None:
+        """The job that this attempt runs, None if it lost its lease."""
+        entry = self.entries.get(lease.job_id)
+        if entry and entry.status is JobStatus.RUNNING and entry.attempt == lease.attempt:
+            return entry
+        return None
+
+    def waiting(self, model: str) -> Sequence[Entry]:
+        """The queue of one base in the order of the submits, whatever became of the jobs since."""
+        return [e for e in self.entries.values() if e.waits and e.job.spec.model == model]
+
+    def submit(self, job: Job, created_ms: int, ticket: bool) -> None:
+        self.entries[job.id] = Entry(job, created_ms)
+        self.pushed += ticket
+
+    def claim(self, model: str, job_id: str | None, worker: str, ticket: str) -> Lease | None:
+        said, earlier = self._claims.get(worker, ("", None))
+        if earlier and said == ticket and self.owned(earlier):
+            return earlier
+        entry = self.entries.get(job_id or "")
+        if entry is None or not entry.waits or entry.job.spec.model != model:
+            return None
+        entry.status, entry.worker, entry.due_s = JobStatus.RUNNING, worker, self.now_s + LEASE_S
+        entry.attempt += 1
+        lease = Lease(entry.job.id, entry.attempt)
+        self._claims[worker] = (ticket, lease)
+        return lease
+
+    def refuse(self, job_id: str, error: JobError) -> bool:
+        entry = self.entries.get(job_id)
+        if entry is None or entry.status is not JobStatus.QUEUED:
+            return False
+        self._end(entry, JobStatus.FAILED, error.code)
+        return True
+
+    def renew(self, lease: Lease, progress: Progress | None) -> Signal:
+        entry = self.owned(lease)
+        if entry is None:
+            return Signal.LOST
+        entry.due_s = self.now_s + LEASE_S
+        if progress:
+            entry.stage, entry.step, _ = progress
+        return Signal.CANCEL if entry.cancel_requested else Signal.GO_ON
+
+    def finish(self, lease: Lease, outcome: Outcome) -> bool:
+        entry = self.owned(lease)
+        if entry is None:
+            known = self.entries.get(lease.job_id)
+            return bool(known) and (known.status, known.attempt) == (outcome.status, lease.attempt)
+        entry.outputs = outcome.outputs
+        if outcome.status is JobStatus.SUCCEEDED:
+            entry.step = entry.job.spec.num_inference_steps
+        self._end(entry, outcome.status, outcome.error.code if outcome.error else None)
+        return True
+
+    def requeue(
+        self, lease: Lease, error: JobError, delay_s: float, refund: bool, ticket: bool
+    ) -> JobStatus | None:
+        entry = self.owned(lease)
+        if entry is None:
+            return None
+        entry.refunds += refund
+        status = self._put_back(entry, error.code, delay_s)
+        self.pushed += ticket and entry.waits
+        return status
+
+    def cancel(self, job_id: str) -> None:
+        entry = self.entries[job_id]
+        if entry.status is JobStatus.QUEUED:
+            self._end(entry, JobStatus.CANCELED)
+        elif entry.status is JobStatus.RUNNING:
+            entry.cancel_requested = True
+
+    def rescue(self) -> Rescued:
+        again: Counter[str] = Counter()
+        ended = 0
+        for entry in self.entries.values():
+            if entry.due_s > self.now_s or entry.waits or entry.status.is_terminal:
+                continue
+            if entry.delayed:
+                entry.delayed = False
+            else:
+                self._put_back(entry, "worker_lost", 0)
+            again[entry.job.spec.model] += entry.waits
+            ended += entry.status.is_terminal
+        return Rescued(+again, ended)
+
+    def delete(self, job_id: str) -> None:
+        entry = self.entries.pop(job_id)
+        self.deleted.add(job_id)
+        self.outbox.pop(f"{job_id}.{entry.status}", None)
+
+    def due(self) -> set[str]:
+        """The deliveries that a courier may have now."""
+        return {name for name, hook in self.outbox.items() if hook.due_s <= self.now_s}
+
+    def hand_out(self, name: str, hold_s: float) -> Delivery:
+        hook = self.outbox[name]
+        hook.due_s = self.now_s + hold_s
+        hook.delivery = hook.delivery._replace(tries=hook.delivery.tries + 1)
+        return hook.delivery
+
+    def settle(self, name: str, retry_in_s: float | None) -> None:
+        if retry_in_s is None:
+            self.outbox.pop(name, None)
+        elif name in self.outbox:
+            self.outbox[name].due_s = self.now_s + retry_in_s
+
+    def _put_back(self, entry: Entry, error: str, delay_s: float) -> JobStatus:
+        if entry.cancel_requested:
+            self._end(entry, JobStatus.CANCELED)
+        elif entry.attempt - entry.refunds >= MAX_ATTEMPTS:
+            self._end(entry, JobStatus.FAILED, error)
+        else:
+            entry.status, entry.worker, entry.stage, entry.step = JobStatus.QUEUED, None, None, 0
+            entry.delayed, entry.due_s = delay_s > 0, self.now_s + delay_s
+        return entry.status
+
+    def _end(self, entry: Entry, status: JobStatus, error: str | None = None) -> None:
+        entry.status, entry.delayed, entry.stage, entry.error = status, False, None, error
+        webhook = entry.job.spec.webhook
+        if webhook:
+            name = f"{entry.job.id}.{status}"
+            assert name not in self.outbox
+            delivery = Delivery(name, entry.job.id, webhook.url, f"job.{status}", 0)
+            self.outbox[name] = _Webhook(delivery, self.now_s)

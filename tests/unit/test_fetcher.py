@@ -1,0 +1,123 @@
+"""The fetcher: what the next jobs need is brought, what can never come fails its job."""
+
+import threading
+from collections import Counter
+
+import pytest
+
+from lorajobs.errors import LoraFetchFailed, LoraInvalidFile
+from lorajobs.fetcher import Fetcher
+from lorajobs.jobs import Adapter, Job, JobStatus
+from lorajobs.testing import MemoryJobStore
+from tests.jobs import a_job, an_adapter, use
+
+
+class Shelf:
+    """Adapters that arrive when they are asked for, unless they are told to be dead or bad."""
+
+    def __init__(self) -> None:
+        self.here: set[str] = set()
+        self.asked: Counter[str] = Counter()
+        self.dead: set[str] = set()
+        self.bad: set[str] = set()
+        self.changed = threading.Condition()
+
+    def is_here(self, sha256: str) -> bool:
+        return sha256 in self.here
+
+    def ensure(self, adapter: Adapter) -> None:
+        with self.changed:
+            self.asked[adapter.id] += 1
+            self.changed.notify_all()
+            if adapter.id in self.dead:
+                raise LoraFetchFailed("no answer")
+            if adapter.id in self.bad:
+                raise LoraInvalidFile("a web page")
+            self.here.add(adapter.sha256)
+
+
+class Desk:
+    """A store, a shelf and a fetcher that looks when it is told to."""
+
+    def __init__(self, max_attempts: int = 2) -> None:
+        self.store = MemoryJobStore()
+        self.shelf = Shelf()
+        self.fetcher = Fetcher(self.store, self.shelf, "demo", max_attempts)
+
+    def submit(self, *names: str) -> Job:
+        job = a_job(loras=tuple(use(name) for name in names))
+        self.store.submit(job, None)
+        return job
+
+    def asked(self, name: str, times: int) -> bool:
+        with self.shelf.changed:
+            return self.shelf.changed.wait_for(lambda: self.shelf.asked[name] >= times, 10)
+
+    def settled(self, job: Job) -> Job:
+        """The job once its fetch has ended."""
+        self.fetcher.finish()
+        return self.store.get(job.id)
+
+
+def test_adapters_of_waiting_jobs_are_brought_once() -> None:
+    desk = Desk()
+    desk.submit("pixel", "soft3d")
+    desk.submit()
+    desk.fetcher.look()
+    assert desk.asked("soft3d", 1)
+    desk.fetcher.finish()
+    assert desk.shelf.here == {an_adapter("pixel").sha256, an_adapter("soft3d").sha256}
+    desk.fetcher.look()
+    desk.fetcher.finish()
+    assert desk.shelf.asked == {"pixel": 1, "soft3d": 1}
+
+
+def test_a_refused_source_fails_its_job_before_any_attempt() -> None:
+    desk = Desk()
+    desk.shelf.bad.add("page")
+    job, fine = desk.submit("page"), desk.submit("pixel")
+    desk.fetcher.look()
+    got = desk.settled(job)
+    assert (got.status, got.attempt) == (JobStatus.FAILED, 0)
+    assert got.error is not None
+    assert got.error.code == "lora_invalid_file"
+    assert desk.store.get(fine.id).status is JobStatus.QUEUED
+
+
+def test_a_dead_source_is_tried_again_with_pauses_then_fails_its_job(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("lorajobs.fetcher.RETRY_S", 0.0)
+    desk = Desk(max_attempts=3)
+    desk.shelf.dead.add("gone")
+    job = desk.submit("gone")
+    for tries in (1, 2):
+        desk.fetcher.look()
+        assert desk.settled(job).status is JobStatus.QUEUED
+        assert desk.shelf.asked["gone"] == tries
+    desk.fetcher.look()
+    got = desk.settled(job)
+    assert got.status is JobStatus.FAILED
+    assert got.error is not None
+    assert (got.error.code, got.error.retryable) == ("lora_fetch_failed", True)
+
+
+def test_no_second_try_before_the_pause_is_over() -> None:
+    desk = Desk()
+    desk.shelf.dead.add("gone")
+    job = desk.submit("gone")
+    desk.fetcher.look()
+    desk.settled(job)
+    desk.fetcher.look()
+    assert desk.settled(job).status is JobStatus.QUEUED
+    assert desk.shelf.asked["gone"] == 1
+
+
+def test_a_canceled_job_is_left_alone() -> None:
+    desk = Desk()
+    desk.shelf.bad.add("page")
+    job = desk.submit("page")
+    desk.store.cancel(job.id)
+    desk.fetcher.look()
+    assert desk.settled(job).status is JobStatus.CANCELED
+    assert not desk.shelf.asked
