@@ -45,7 +45,7 @@ class Chaos:
         self._rng = rng
         self._place = place
         # Only reads, so neither number matters.
-        self._store = RedisJobStore(connect(url), lease_s=1, max_attempts=1)
+        self._store = RedisJobStore(connect(url))
         self._hooks = hooks
         self._announcements = Announcements(hooks, SECRET)
         self._ledger = Ledger(url, self._store)

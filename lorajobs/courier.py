@@ -4,6 +4,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, ClassVar, Protocol
 
 from celery import Celery, bootsteps
@@ -11,12 +12,13 @@ from celery import Celery, bootsteps
 from lorajobs.catalog import Catalog
 from lorajobs.celery import COURIER_QUEUE, make_app
 from lorajobs.document import job_document
-from lorajobs.errors import LoraJobsError
+from lorajobs.errors import JobNotFound, LoraJobsError
 from lorajobs.jobs import Job
 from lorajobs.redis_store import open_job_store
 from lorajobs.rescue import MintingQueue, rescue
 from lorajobs.settings import Settings
 from lorajobs.storage import open_store
+from lorajobs.storage.base import ObjectStore
 from lorajobs.store import Housekeeping
 from lorajobs.tasks.deliver import DeliverTask, deliver
 from lorajobs.tickets import TicketQueue
@@ -44,11 +46,13 @@ class Courier:
         store: Housekeeping,
         queue: Broker,
         catalog: Catalog,
+        objects: ObjectStore,
         hand_out: Callable[[], None],
     ) -> None:
         self._store = store
         self._queue = queue
         self._catalog = catalog
+        self._objects = objects
         self._hand_out = hand_out
         self._short: Mapping[str, int] = {}
 
@@ -60,6 +64,14 @@ class Courier:
         rescue(self._store, self._queue, self._catalog)
         self._replace_lost_tickets()
         self._hand_out()
+        self._erase_spent()
+
+    def _erase_spent(self) -> None:
+        for job_id in self._store.spent(BATCH):
+            # The pictures first: if this fails, the record still tells of them.
+            self._objects.delete(Job.folder_of(job_id))
+            with suppress(JobNotFound):
+                self._store.delete(job_id)
 
     def _replace_lost_tickets(self) -> None:
         # Short twice in a row: once, a ticket may just be between the broker and a claim.
@@ -93,7 +105,7 @@ def run_courier(settings: Settings) -> int:
             deliver.apply_async(args=delivery)
 
     catalog = Catalog.load(settings.config)
-    _Rounds.courier = Courier(store, TicketQueue(app, settings), catalog, hand_out)
+    _Rounds.courier = Courier(store, TicketQueue(app, settings), catalog, objects, hand_out)
     _Rounds.period_s = settings.sweep_s
     app.steps["consumer"].add(_Rounds)
     return _run(app, settings)

@@ -5,16 +5,19 @@ from urllib.parse import urlsplit, urlunsplit
 
 from lorajobs.jobs import AdapterUse, Job, JobSpec, Output
 from lorajobs.storage.base import ObjectStore
+from lorajobs.store import Place
 
 Document = dict[str, object]
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
 
-def job_document(job: Job, objects: ObjectStore, public_url: str, position: int | None) -> Document:
-    """A job as clients see it, with freshly signed picture URLs.
+def job_document(
+    job: Job, objects: ObjectStore, public_url: str, queue: Document | None
+) -> Document:
+    """A job as clients see it, with freshly signed picture URLs; times are RFC 3339 in UTC.
 
-    `position` counts the jobs before this one, None unless it waits; times are RFC 3339 in UTC.
+    `queue` says where it waits, see `queue_document`; None unless it does.
     """
     this = f"{public_url.rstrip('/')}/v1/jobs/{job.id}"
     return {
@@ -28,7 +31,7 @@ def job_document(job: Job, objects: ObjectStore, public_url: str, position: int 
             lora.model_dump() | {"id": without_secrets(lora.id)} for lora in job.applied_loras
         ],
         "warnings": [warning.model_dump() for warning in job.warnings],
-        "queue": None if position is None else {"position": position},
+        "queue": queue,
         "attempts": job.attempt,
         "created_at": timestamp(job.created_ms),
         "started_at": timestamp(job.started_ms),
@@ -37,6 +40,24 @@ def job_document(job: Job, objects: ObjectStore, public_url: str, position: int 
         "error": job.error.model_dump() if job.error else None,
         "metrics": job.metrics.model_dump(),
         "urls": {"self": this, "cancel": f"{this}/cancel"},
+    }
+
+
+def queue_document(place: Place, workers: int) -> Document:
+    """Where a job waits: jobs before it, the most that may run before it, when it will start.
+
+    The estimate is in seconds, None if no worker serves the base or no job has ended yet.
+    """
+    reason = "no_worker" if not workers else "retry" if place.delayed else "waiting"
+    eta = None
+    if workers and place.service_s is not None:
+        # On average the running jobs are half done.
+        eta = round(place.service_s * (place.position / workers + 0.5), 1)
+    return {
+        "position": place.position,
+        "ahead_max": place.ahead_max,
+        "eta_s": eta,
+        "reason": reason,
     }
 
 

@@ -18,6 +18,7 @@ LoraJobsError
 ├── OutputNotFound                404 output_not_found
 ├── JobNotFinished                409 job_not_finished
 ├── MalformedBody                 400 malformed_body
+├── QueueFull                     429 queue_full, retryable
 ├── StoreUnavailable              503 store_unavailable, retryable
 ├── StorageUnavailable            503 storage_unavailable, retryable
 ├── ConfigError                   config (a setting or lorajobs.toml is wrong)
@@ -186,6 +187,12 @@ class StorageUnavailable(LoraJobsError):
     code, title, status, retryable = "storage_unavailable", "The storage is unavailable", 503, True
 
 
+class QueueFull(LoraJobsError):
+    """So many jobs wait for this base model that no more are accepted."""
+
+    code, title, status, retryable = "queue_full", "Too many jobs wait", 429, True
+
+
 class ConfigError(LoraJobsError):
     """A setting or `lorajobs.toml` is wrong; the message names the key."""
 
@@ -242,6 +249,12 @@ class TimeLimit(AttemptError):
     """The job ran longer than `max_runtime_s`."""
 
     code, title = "time_limit", "The job ran too long"
+
+
+class DeadlineExceeded(AttemptError):
+    """The job did not start within its `start_deadline_s`."""
+
+    code, title = "deadline_exceeded", "The job did not start in time"
 
 
 class EngineFailed(AttemptError):

@@ -93,6 +93,10 @@ class OutputFormat(Frozen):
     quality: int = 90
 
 
+#: A head start in the queue, see `store.QueueRules`.
+Priority = Literal["low", "normal", "high"]
+
+
 class Webhook(Frozen):
     """Where the job's end is announced."""
 
@@ -126,6 +130,9 @@ class JobSpec(Frozen):
     output: OutputFormat
     webhook: Webhook | None
     metadata: dict[str, str]
+    priority: Priority = "normal"
+    #: seconds after its submit in which the job must start, else it expires
+    start_deadline_s: int | None = None
 
     @property
     def group(self) -> str:
@@ -207,7 +214,12 @@ class Job(Frozen):
     @property
     def folder(self) -> str:
         """The prefix of every object that any attempt of this job stores."""
-        return f"jobs/{self.id}/"
+        return self.folder_of(self.id)
+
+    @staticmethod
+    def folder_of(job_id: str) -> str:
+        """The same of a job of which only the id is known."""
+        return f"jobs/{job_id}/"
 
 
 class Lease(NamedTuple):

@@ -7,7 +7,7 @@ from typing import Any
 
 import redis
 
-from lorajobs.errors import JobNotFinished, JobNotFound, WorkerLost
+from lorajobs.errors import DeadlineExceeded, JobNotFinished, JobNotFound, QueueFull, WorkerLost
 from lorajobs.jobs import Job, JobError, JobStatus, Lease, Outcome
 from lorajobs.redis_client import connect, translated
 from lorajobs.redis_record import (
@@ -20,10 +20,13 @@ from lorajobs.redis_record import (
 )
 from lorajobs.settings import Settings
 from lorajobs.store import (
+    DEFAULT_RULES,
     Delivery,
     JobFilter,
     JobPage,
+    Place,
     Progress,
+    QueueRules,
     Rescued,
     Signal,
     Snapshot,
@@ -37,7 +40,7 @@ SNAPSHOT_LIMIT = 32
 _SWEEP_LIMIT = 100
 
 _SCRIPTS = ["submit", "cancel", "delete", "snapshot", "claim", "renew", "finish", "requeue"]
-_SCRIPTS += ["refuse", "rescue", "deliveries"]
+_SCRIPTS += ["place", "refuse", "rescue", "deliveries"]
 _SIGNALS = {0: Signal.LOST, 1: Signal.GO_ON, 2: Signal.CANCEL}
 
 
@@ -48,13 +51,13 @@ class RedisJobStore:
     """
 
     def __init__(
-        self, client: redis.Redis, *, lease_s: float, max_attempts: int, prefix: str = PREFIX
+        self, client: redis.Redis, rules: QueueRules = DEFAULT_RULES, prefix: str = PREFIX
     ) -> None:
         # redis-py types each reply as str | bytes | awaitable; ours are str (decode_responses).
         self._redis: Any = client
         self._prefix = prefix
-        self._lease_ms = int(lease_s * 1000)
-        self._max_attempts = max_attempts
+        self._rules = rules
+        self._lease_ms = int(rules.lease_s * 1000)
         folder = files("lorajobs") / "lua"
         head = (folder / "keys.lua").read_text()
         self._scripts = {
@@ -73,16 +76,21 @@ class RedisJobStore:
 
     def submit(self, job: Job, ticket: Mapping[str, str] | None) -> bool:
         """Writes and queues the job; its `created_ms` is this Redis's clock, not the caller's."""
-        spec = job.spec
-        created = self._run(
+        spec, rules = job.spec, self._rules
+        answer = self._run(
             "submit",
             *dump_submit(job),
-            self._max_attempts,
+            rules.max_attempts,
             spec.num_inference_steps * spec.num_images,
-            0,
+            rules.head_start_ms(spec.priority),
             *_pushed(ticket),
+            "" if spec.start_deadline_s is None else spec.start_deadline_s * 1000,
+            rules.max_waiting,
+            int(rules.retention_s * 1000),
         )
-        return bool(created)
+        if answer == -1:
+            raise QueueFull(f"{rules.max_waiting:,} jobs wait for {spec.model} already")
+        return bool(answer)
 
     def get(self, job_id: str) -> Job:
         with translated():
@@ -129,12 +137,12 @@ class RedisJobStore:
         if answer == -1:
             raise JobNotFinished("the job still waits or runs; cancel it first")
 
-    def position(self, job: Job) -> int | None:
-        with translated():
-            rank = self._redis.zrank(self._key("waiting", job.spec.model), job.id)
-            if rank is None and self._redis.zscore(self._key("delayed"), job.id) is not None:
-                rank = self._redis.zcard(self._key("waiting", job.spec.model))
-        return None if rank is None else int(rank)
+    def place(self, job_id: str, window_us: int) -> Place | None:
+        row = self._run("place", job_id, window_us)
+        if row is None:
+            return None
+        position, ahead_max, delayed, service_ms = map(int, row)
+        return Place(position, ahead_max, bool(delayed), service_ms / 1000 or None)
 
     # The worker's side
 
@@ -190,13 +198,28 @@ class RedisJobStore:
 
     def rescue(self) -> Rescued:
         error = WorkerLost("the worker died on every attempt").as_job_error()
-        ended, *models = self._run("rescue", self._lease_ms, error.model_dump_json(), _SWEEP_LIMIT)
+        late = DeadlineExceeded("it waited longer than its start_deadline_s").as_job_error()
+        ended, *models = self._run(
+            "rescue",
+            self._lease_ms,
+            error.model_dump_json(),
+            _SWEEP_LIMIT,
+            late.model_dump_json(),
+        )
         return Rescued(Counter(models), ended)
 
     def backlog(self) -> Mapping[str, int]:
         with translated():
             models = sorted(self._redis.smembers(self._key("models")))
             return {m: int(self._redis.zcard(self._key("waiting", m))) for m in models}
+
+    def spent(self, limit: int) -> Sequence[str]:
+        with translated():
+            now_ms = int(self._redis.time()[0]) * 1000
+            rows = self._redis.zrange(
+                self._key("kept"), 0, now_ms, byscore=True, offset=0, num=limit
+            )
+        return [str(job_id) for job_id in rows]
 
     def due_deliveries(self, limit: int, hold_s: float) -> Sequence[Delivery]:
         rows = self._run("deliveries", limit, int(hold_s * 1000))
@@ -253,5 +276,11 @@ def _cursor(cursor: str | None) -> tuple[str, tuple[int, str] | None]:
 
 def open_job_store(settings: Settings) -> RedisJobStore:
     """The store that the settings name; opens no connection yet."""
-    client = connect(settings.redis_url)
-    return RedisJobStore(client, lease_s=settings.lease_s, max_attempts=settings.max_attempts)
+    rules = QueueRules(
+        lease_s=settings.lease_s,
+        max_attempts=settings.max_attempts,
+        head_start_s=settings.head_start_s,
+        max_waiting=settings.max_waiting,
+        retention_s=settings.retention_s,
+    )
+    return RedisJobStore(connect(settings.redis_url), rules)

@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError, from_json
 
 from lorajobs.errors import MalformedBody, ValidationFailed
 from lorajobs.field_errors import ALLOWED, described, shown
-from lorajobs.jobs import JobStatus
+from lorajobs.jobs import JobStatus, Priority
 
 MAX_LORAS = 4
 MIN_SCALE, MAX_SCALE = -5.0, 5.0
@@ -183,6 +183,10 @@ class JobRequest(Body):
         max_length=16,
         description="at most 16 pairs of strings, keys of 1 to 64 and values of at most 512 "
         "characters",
+    )
+    priority: Priority | None = Field(None, description="`low`, `normal` or `high`")
+    start_deadline_s: int | None = Field(
+        None, ge=1, le=7 * 86_400, description="an integer from 1 to 604800, in seconds"
     )
 
 

@@ -132,6 +132,13 @@ class Settings(BaseSettings):
     device: str | None = Field(None, description="torch device; cuda, mps or cpu if unset")
     torch_threads: int = Field(1, ge=1, description="torch threads of a worker on a CPU")
     max_attempts: int = Field(3, ge=1, description="attempts before a job fails for good")
+    max_waiting: int = Field(10_000, ge=1, description="jobs that may wait for one base model")
+    head_start_s: float = Field(
+        60.0, ge=0, description="seconds that priority `high` counts as earlier, `low` as later"
+    )
+    retention_s: float = Field(
+        604_800.0, ge=1, description="seconds that an ended job and its pictures are kept"
+    )
     max_runtime_s: float = Field(600.0, gt=0, description="seconds one attempt may run")
     step_timeout_s: float = Field(
         120.0,

@@ -4,7 +4,50 @@ from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import NamedTuple, Protocol
 
-from lorajobs.jobs import AppliedLora, Job, JobError, JobStatus, Lease, Outcome, Stage
+from lorajobs.jobs import (
+    AppliedLora,
+    Job,
+    JobError,
+    JobStatus,
+    Lease,
+    Outcome,
+    Priority,
+    Stage,
+)
+
+
+class QueueRules(NamedTuple):
+    """What a store holds jobs to."""
+
+    #: seconds until a silent worker's job is rescued
+    lease_s: float = 6.0
+    max_attempts: int = 3
+    #: seconds that a high priority counts as submitted earlier, and a low one later
+    head_start_s: float = 60.0
+    #: jobs that may wait for one base model
+    max_waiting: int = 10_000
+    #: seconds that an ended job is kept
+    retention_s: float = 7 * 86_400
+
+    def head_start_ms(self, priority: Priority) -> int:
+        """How much earlier than its submit a job counts as submitted."""
+        return int(1000 * self.head_start_s * {"low": -1, "normal": 0, "high": 1}[priority])
+
+
+DEFAULT_RULES = QueueRules()
+
+
+class Place(NamedTuple):
+    """Where a waiting job stands in its queue."""
+
+    #: jobs before it
+    position: int
+    #: jobs that may run before it: those and all that may still overtake it
+    ahead_max: int
+    #: True if it waits for its next attempt
+    delayed: bool
+    #: mean seconds that a job of this base runs, None if none has ended yet
+    service_s: float | None
 
 
 class JobFilter(NamedTuple):
@@ -109,7 +152,10 @@ class JobStore(Protocol):
     """The API's side."""
 
     def submit(self, job: Job, ticket: Mapping[str, str] | None) -> bool:
-        """Writes the job and queues it, with its ticket if given; False if it was there already."""
+        """Writes the job and queues it, with its ticket if given; False if it was there already.
+
+        Raises: QueueFull.
+        """
 
     def get(self, job_id: str) -> Job:
         """Raises: JobNotFound."""
@@ -132,8 +178,8 @@ class JobStore(Protocol):
         Raises: JobNotFound, JobNotFinished.
         """
 
-    def position(self, job: Job) -> int | None:
-        """How many jobs are before this one in its queue, None unless it waits."""
+    def place(self, job_id: str, window_us: int) -> Place | None:
+        """Where a job stands if the policy's window is this long; None unless it waits."""
 
 
 class LeaseStore(Protocol):
@@ -186,7 +232,7 @@ class Rescuing(Protocol):
     """The side of whoever looks after dead workers' jobs."""
 
     def rescue(self) -> Rescued:
-        """Puts back every job whose lease ran out and every delayed job that is due."""
+        """Puts back jobs whose lease ran out and delayed ones that are due, expires others."""
 
 
 class Housekeeping(Rescuing, Protocol):
@@ -197,6 +243,12 @@ class Housekeeping(Rescuing, Protocol):
 
     def backlog(self) -> Mapping[str, int]:
         """Waiting jobs per base model."""
+
+    def spent(self, limit: int) -> Sequence[str]:
+        """Ended jobs that were kept as long as they had to be."""
+
+    def delete(self, job_id: str) -> None:
+        """Raises: JobNotFound, JobNotFinished."""
 
     def due_deliveries(self, limit: int, hold_s: float) -> Sequence[Delivery]:
         """Leases due webhooks for `hold_s` seconds."""

@@ -7,12 +7,13 @@ from typing import Any, Protocol
 
 from lorajobs.redis_client import connect
 from lorajobs.redis_store import RedisJobStore
-from lorajobs.store import Housekeeping, JobStore, LeaseStore, Workers
+from lorajobs.store import Housekeeping, JobStore, LeaseStore, QueueRules, Workers
 from lorajobs.testing import ManualClock, MemoryJobStore
 
 #: Long, so that on a slow machine no lease runs out by itself.
 LEASE_S = 50.0
 MAX_ATTEMPTS = 3
+RULES = QueueRules(lease_s=LEASE_S, max_attempts=MAX_ATTEMPTS)
 
 
 class Store(JobStore, LeaseStore, Housekeeping, Workers, Protocol):
@@ -56,9 +57,9 @@ class MemoryBackend(Backend):
 
     ticket: Mapping[str, str] = {"queue": "base.demo", "message": "{}"}
 
-    def __init__(self) -> None:
+    def __init__(self, rules: QueueRules = RULES) -> None:
         self._clock = ManualClock()
-        self._memory = MemoryJobStore(LEASE_S, MAX_ATTEMPTS, self._clock)
+        self._memory = MemoryJobStore(rules, self._clock)
         self.store = self._memory
 
     def advance(self, seconds: float) -> None:
@@ -68,7 +69,7 @@ class MemoryBackend(Backend):
         return len(self._memory.tickets)
 
     def outbox(self) -> set[str]:
-        return set(self._memory._outbox)
+        return set(self._memory.outbox)
 
     def close(self) -> None:
         pass
@@ -78,21 +79,17 @@ class RedisBackend(Backend):
     """The store on a real server, below a prefix of its own."""
 
     #: the indexes whose scores are deadlines
-    DEADLINES = ("leases", "delayed", "outbox")
+    DEADLINES = ("leases", "delayed", "outbox", "deadlines", "kept")
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, rules: QueueRules = RULES) -> None:
         self.client: Any = connect(url)
         self.prefix = f"test-{uuid.uuid4().hex[:8]}"
-        store = self._open(LEASE_S)
+        store = RedisJobStore(self.client, rules, self.prefix)
         # Rescue waits out one lease after a restart of the server; one of 0 s waits for nothing.
-        store.rescue = self._open(0).rescue  # type: ignore[method-assign]
+        impatient = RedisJobStore(self.client, rules._replace(lease_s=0), self.prefix)
+        store.rescue = impatient.rescue  # type: ignore[method-assign]
         self.store = store
         self.ticket = {"queue": f"{self.prefix}.base.demo", "message": "{}"}
-
-    def _open(self, lease_s: float) -> RedisJobStore:
-        return RedisJobStore(
-            self.client, lease_s=lease_s, max_attempts=MAX_ATTEMPTS, prefix=self.prefix
-        )
 
     def advance(self, seconds: float) -> None:
         for index in self.DEADLINES:

@@ -65,7 +65,7 @@ def register(app: Flask) -> None:
 def _ours(error: LoraJobsError) -> Response:
     # What failed for a moment while a request was served (an adapter's source, the storage) is
     # not the server's own fault, whatever its class says for a worker.
-    status = 503 if error.retryable else error.status
+    status = 503 if error.retryable and error.status == 500 else error.status
     if status >= 500:
         _log.error("%s %s: %s", request.method, request.path, error.detail)
     return problem(

@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 
 from flask import Blueprint, Response, jsonify, request
 
-from lorajobs.document import job_document
+from lorajobs.document import job_document, queue_document
 from lorajobs.errors import (
     FieldError,
     JobNotFinished,
@@ -110,9 +110,18 @@ def _path(job: Job) -> str:
 
 
 def _document(job: Job) -> dict[str, object]:
+    return job_document(job, deps().objects, public_url(), _queue(job))
+
+
+def _queue(job: Job) -> dict[str, object] | None:
+    if job.status is not JobStatus.QUEUED:
+        return None
     d = deps()
-    position = d.store.position(job) if job.status is JobStatus.QUEUED else None
-    return job_document(job, d.objects, public_url(), position)
+    entry = d.catalog.models.get(job.spec.model)
+    place = d.store.place(job.id, int(entry.reorder_window_s * 1_000_000) if entry else 0)
+    if place is None:
+        return None
+    return queue_document(place, sum(w.model == job.spec.model for w in d.fleet.workers()))
 
 
 def _answer(job: Job, status: int = 200) -> Response:

@@ -8,6 +8,7 @@ if id == '' or not dequeue(id) then return false end
 local t = now()
 local attempt = redis.call('HINCRBY', job_key(id), 'attempt', 1)
 redis.call('HSET', job_key(id), 'status', 'running', 'worker', worker, 'started_ms', t, 'step', 0)
+redis.call('ZREM', P .. ':deadlines', id)
 redis.call('ZADD', P .. ':leases', t + tonumber(ARGV[6]), id)
 redis.call('HSET', claim_key, 'ticket', ticket, 'job', id, 'attempt', attempt)
 redis.call('EXPIRE', claim_key, 86400)

@@ -6,5 +6,6 @@ if not status then return 0 end
 if status == 'queued' or status == 'running' then return -1 end
 redis.call('DEL', job_key(id), P .. ':events:' .. id, P .. ':delivery:' .. id .. '.' .. status)
 redis.call('ZREM', P .. ':jobs', id)
+redis.call('ZREM', P .. ':kept', id)
 redis.call('ZREM', P .. ':outbox', id .. '.' .. status)
 return 1

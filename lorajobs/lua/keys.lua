@@ -12,6 +12,9 @@
 --   P:delayed          ZSET    id -> ready_ms          jobs backing off before their next attempt
 --   P:leases           ZSET    id -> expiry_ms         running jobs
 --   P:claim:<worker>   HASH    ticket, job, attempt    the last claim, for a lost reply
+--   P:deadlines        ZSET    id -> ms                when a job that has not started expires
+--   P:kept             ZSET    id -> ms                when an ended job is erased
+--   P:service:<model>  HASH    ms                      running mean of a job's time on a worker
 --   P:events:<id>      STREAM  what happened to the job, for live listeners
 --   P:outbox           ZSET    delivery -> due_ms      webhooks to send
 --   P:delivery:<d>     HASH    job, url, event, tries
@@ -79,7 +82,10 @@ local function terminate(id, status, error_json)
   if error_json ~= '' then redis.call('HSET', job, 'error', error_json) end
   redis.call('ZREM', P .. ':leases', id)
   redis.call('ZREM', P .. ':delayed', id)
+  redis.call('ZREM', P .. ':deadlines', id)
   dequeue(id)
+  local r = redis.call('HMGET', job, 'retention_ms')
+  redis.call('ZADD', P .. ':kept', now() + tonumber(r[1]), id)
   local url = redis.call('HGET', job, 'webhook')
   if url and url ~= '' then
     local delivery = id .. '.' .. status

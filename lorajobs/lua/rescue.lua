@@ -1,4 +1,4 @@
--- ARGV: P lease_ms error limit
+-- ARGV: P lease_ms error limit expired_error
 -- {ended, model, model, …}: one entry per job that waits again
 local t = now()
 local out = { 0 }
@@ -16,5 +16,10 @@ for _, id in ipairs(redis.call('ZRANGE', P .. ':delayed', 0, t, 'BYSCORE', 'LIMI
   redis.call('ZREM', P .. ':delayed', id)
   enqueue(id)
   waits(id)
+end
+
+for _, id in ipairs(redis.call('ZRANGE', P .. ':deadlines', 0, t, 'BYSCORE', 'LIMIT', 0, ARGV[4])) do
+  terminate(id, 'expired', ARGV[5])
+  out[1] = out[1] + 1
 end
 return out

@@ -1,77 +1,65 @@
 """The job store in memory: the same verbs and the same contract suite as the one on Redis."""
 
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from lorajobs.errors import JobNotFinished, JobNotFound, WorkerLost
+from lorajobs.errors import DeadlineExceeded, JobNotFinished, JobNotFound, QueueFull, WorkerLost
 from lorajobs.jobs import TRANSITIONS, Job, JobError, JobStatus, Lease, Outcome
 from lorajobs.store import (
-    Delivery,
+    DEFAULT_RULES,
     JobFilter,
     JobPage,
+    Place,
     Progress,
+    QueueRules,
     Rescued,
     Signal,
     Snapshot,
     WaitingGroup,
     WaitingJob,
-    WorkerState,
 )
+from lorajobs.testing.entry import Entry
+from lorajobs.testing.memory_notices import MemoryNotices
 
 
 @dataclass
-class _Entry:
-    job: Job
-    refunded: int = 0
-    lease_ends_ms: int = 0
-    ready_ms: int = 0
-
-
-@dataclass
-class _Webhook:
-    delivery: Delivery
-    due_ms: int
-
-
-@dataclass
-class MemoryJobStore:
+class MemoryJobStore(MemoryNotices):
     """JobStore, LeaseStore, Housekeeping and Workers in one process, without durability."""
 
-    lease_s: float = 6.0
-    max_attempts: int = 3
+    rules: QueueRules = DEFAULT_RULES
     clock_ms: Callable[[], int] = field(default=lambda: int(time.time() * 1000))
 
     def __post_init__(self) -> None:
-        self._lock = threading.RLock()
-        self._entries: dict[str, _Entry] = {}
+        super().__init__()
+        self._entries: dict[str, Entry] = {}
         self._claims: dict[str, tuple[str, Lease]] = {}
+        self._service_s: dict[str, float] = {}
         self._loaded: dict[str, dict[str, str]] = {}
-        self._outbox: dict[str, _Webhook] = {}
-        self._workers: dict[str, tuple[WorkerState, int]] = {}
         #: every ticket pushed, oldest first
         self.tickets: list[Mapping[str, str]] = []
 
     # The API's side
 
     def submit(self, job: Job, ticket: Mapping[str, str] | None) -> bool:
-        with self._lock:
+        with self.lock:
             if job.id in self._entries:
                 return False
+            if len(self._waiting(job.spec.model)) >= self.rules.max_waiting:
+                raise QueueFull(f"{self.rules.max_waiting:,} jobs wait already")
             steps = job.spec.num_inference_steps * job.spec.num_images
             queued = job.model_copy(update={"created_ms": self.clock_ms(), "steps": steps})
-            self._entries[job.id] = _Entry(queued)
+            self._entries[job.id] = Entry(queued)
             self._push(ticket)
             return True
 
     def get(self, job_id: str) -> Job:
-        with self._lock:
+        with self.lock:
             return self._entry(job_id).job
 
     def page(self, where: JobFilter, limit: int, cursor: str | None) -> JobPage:
-        with self._lock:
+        with self.lock:
             jobs = sorted(
                 (e.job for e in self._entries.values() if where.matches(e.job)),
                 key=lambda job: (job.created_ms, job.id),
@@ -86,7 +74,7 @@ class MemoryJobStore:
         return JobPage(jobs[:limit], f"{last.created_ms}-{last.id}" if last else None)
 
     def cancel(self, job_id: str) -> Job:
-        with self._lock:
+        with self.lock:
             entry = self._entry(job_id)
             if entry.job.status is JobStatus.QUEUED:
                 self._end(entry, JobStatus.CANCELED)
@@ -95,28 +83,36 @@ class MemoryJobStore:
             return entry.job
 
     def delete(self, job_id: str) -> None:
-        with self._lock:
+        with self.lock:
             job = self._entry(job_id).job
             if not job.status.is_terminal:
                 raise JobNotFinished("the job still waits or runs; cancel it first")
             del self._entries[job_id]
-            self._outbox.pop(f"{job_id}.{job.status}", None)
+            self.outbox.pop(f"{job_id}.{job.status}", None)
 
-    def position(self, job: Job) -> int | None:
-        with self._lock:
-            entry = self._entries.get(job.id)
+    def place(self, job_id: str, window_us: int) -> Place | None:
+        with self.lock:
+            entry = self._entries.get(job_id)
             if entry is None or entry.job.status is not JobStatus.QUEUED:
                 return None
-            ids = [e.job.id for e in self._waiting(job.spec.model)]
-            return ids.index(job.id) if job.id in ids else len(ids)
+            waiting = self._waiting(entry.job.spec.model)
+            service = self._service_s.get(entry.job.spec.model)
+            if entry not in waiting:
+                return Place(len(waiting), len(waiting), True, service)
+            latest = entry.score_us(self.rules) + window_us
+            ahead = sum(e.score_us(self.rules) <= latest for e in waiting) - 1
+            return Place(waiting.index(entry), ahead, False, service)
 
     # The worker's side
 
     def snapshot(
         self, model: str, worker: str = "", loaded: str = "", window_us: int = 0
     ) -> Snapshot:
-        with self._lock:
-            waiting = [_shown(e.job) for e in self._waiting(model)]
+        with self.lock:
+            waiting = [
+                WaitingJob(e.job.id, e.score_us(self.rules), e.job.spec.group)
+                for e in self._waiting(model)
+            ]
             alive = {w.name for w in self.workers()} - {worker}
             elsewhere = {g for name, g in self._loaded.get(model, {}).items() if name in alive}
             groups: dict[str, list[WaitingJob]] = {}
@@ -131,7 +127,7 @@ class MemoryJobStore:
             return Snapshot(self.clock_ms() * 1000, waiting[:32], head, shown[:32])
 
     def claim(self, model: str, job_id: str | None, worker: str, ticket: str) -> Lease | None:
-        with self._lock:
+        with self.lock:
             earlier = self._claims.get(worker)
             if earlier and earlier[0] == ticket and self._owned(earlier[1]):
                 return earlier[1]
@@ -147,14 +143,14 @@ class MemoryJobStore:
                 started_ms=self.clock_ms(),
                 step=0,
             )
-            entry.lease_ends_ms = self.clock_ms() + int(self.lease_s * 1000)
+            entry.lease_ends_ms = self.clock_ms() + int(self.rules.lease_s * 1000)
             lease = Lease(entry.job.id, attempt)
             self._claims[worker] = (ticket, lease)
             self._loaded.setdefault(model, {})[worker] = entry.job.spec.group
             return lease
 
     def refuse(self, job_id: str, error: JobError) -> bool:
-        with self._lock:
+        with self.lock:
             entry = self._entries.get(job_id)
             if entry is None or entry.job.status is not JobStatus.QUEUED:
                 return False
@@ -162,17 +158,17 @@ class MemoryJobStore:
             return True
 
     def renew(self, lease: Lease, progress: Progress | None = None) -> Signal:
-        with self._lock:
+        with self.lock:
             entry = self._owned(lease)
             if entry is None:
                 return Signal.LOST
-            entry.lease_ends_ms = self.clock_ms() + int(self.lease_s * 1000)
+            entry.lease_ends_ms = self.clock_ms() + int(self.rules.lease_s * 1000)
             if progress is not None:
                 entry.job = entry.job.model_copy(update=progress._asdict())
             return Signal.CANCEL if entry.job.cancel_requested else Signal.GO_ON
 
     def finish(self, lease: Lease, outcome: Outcome) -> bool:
-        with self._lock:
+        with self.lock:
             entry = self._owned(lease)
             if entry is None:
                 known = self._entries.get(lease.job_id)
@@ -182,6 +178,11 @@ class MemoryJobStore:
                     and known.job.attempt == lease.attempt
                 )
             done = outcome.status is JobStatus.SUCCEEDED
+            if done and entry.job.started_ms is not None:
+                took = (self.clock_ms() - entry.job.started_ms) / 1000
+                model = entry.job.spec.model
+                mean = self._service_s.get(model, took)
+                self._service_s[model] = mean + 0.2 * (took - mean)
             entry.job = entry.job.model_copy(
                 update={
                     "applied_loras": outcome.applied_loras,
@@ -203,7 +204,7 @@ class MemoryJobStore:
         refund: bool = False,
         ticket: Mapping[str, str] | None = None,
     ) -> JobStatus | None:
-        with self._lock:
+        with self.lock:
             entry = self._owned(lease)
             if entry is None:
                 return None
@@ -219,7 +220,8 @@ class MemoryJobStore:
         again: Counter[str] = Counter()
         ended = 0
         error = WorkerLost("the worker died on every attempt").as_job_error()
-        with self._lock:
+        late = DeadlineExceeded("it waited longer than its start_deadline_s").as_job_error()
+        with self.lock:
             now = self.clock_ms()
             for entry in list(self._entries.values()):
                 if entry.job.status is JobStatus.RUNNING and entry.lease_ends_ms <= now:
@@ -227,94 +229,67 @@ class MemoryJobStore:
                         again[entry.job.spec.model] += 1
                     else:
                         ended += 1
+                elif entry.is_late(now):
+                    self._end(entry, JobStatus.EXPIRED, late)
+                    ended += 1
                 elif entry.job.status is JobStatus.QUEUED and 0 < entry.ready_ms <= now:
                     entry.ready_ms = 0
                     again[entry.job.spec.model] += 1
         return Rescued(again, ended)
 
     def backlog(self) -> Mapping[str, int]:
-        with self._lock:
+        with self.lock:
             models = {entry.job.spec.model for entry in self._entries.values()}
             return {model: len(self._waiting(model)) for model in sorted(models)}
 
-    def due_deliveries(self, limit: int, hold_s: float) -> Sequence[Delivery]:
-        with self._lock:
+    def spent(self, limit: int) -> Sequence[str]:
+        with self.lock:
+            kept_ms = int(self.rules.retention_s * 1000)
             now = self.clock_ms()
-            due = [hook for hook in self._outbox.values() if hook.due_ms <= now][:limit]
-            for hook in due:
-                hook.due_ms = now + int(hold_s * 1000)
-                hook.delivery = hook.delivery._replace(tries=hook.delivery.tries + 1)
-            return [hook.delivery for hook in due]
+            jobs = [e.job for e in self._entries.values() if e.job.completed_ms is not None]
+            return [j.id for j in jobs if (j.completed_ms or 0) + kept_ms <= now][:limit]
 
-    def settle(self, delivery: Delivery, retry_in_s: float | None) -> None:
-        with self._lock:
-            if retry_in_s is None:
-                self._outbox.pop(delivery.id, None)
-            elif delivery.id in self._outbox:
-                self._outbox[delivery.id].due_ms = self.clock_ms() + int(retry_in_s * 1000)
-
-    # Who is alive
-
-    def put_worker(self, worker: WorkerState, ttl_s: float) -> None:
-        with self._lock:
-            self._workers[worker.name] = (worker, self.clock_ms() + int(ttl_s * 1000))
-
-    def remove_worker(self, name: str) -> None:
-        with self._lock:
-            self._workers.pop(name, None)
-
-    def workers(self) -> Sequence[WorkerState]:
-        with self._lock:
-            now = self.clock_ms()
-            return [w for _, (w, ends) in sorted(self._workers.items()) if ends > now]
-
-    def _entry(self, job_id: str) -> _Entry:
+    def _entry(self, job_id: str) -> Entry:
         try:
             return self._entries[job_id]
         except KeyError:
             raise JobNotFound(f"no job has the id {job_id!r}") from None
 
-    def _owned(self, lease: Lease) -> _Entry | None:
+    def _owned(self, lease: Lease) -> Entry | None:
         entry = self._entries.get(lease.job_id)
         if entry is None or entry.job.status is not JobStatus.RUNNING:
             return None
         return entry if entry.job.attempt == lease.attempt else None
 
-    def _waiting(self, model: str) -> list[_Entry]:
+    def _waiting(self, model: str) -> list[Entry]:
         found = [
             e
             for e in self._entries.values()
             if e.job.status is JobStatus.QUEUED and e.job.spec.model == model and not e.ready_ms
         ]
-        return sorted(found, key=lambda e: e.job.created_ms)
+        return sorted(found, key=lambda entry: entry.score_us(self.rules))
 
     def _push(self, ticket: Mapping[str, str] | None) -> None:
         if ticket is not None:
             self.tickets.append(ticket)
 
-    def _move(self, entry: _Entry, status: JobStatus, **fields: object) -> None:
+    def _move(self, entry: Entry, status: JobStatus, **fields: object) -> None:
         assert status in TRANSITIONS[entry.job.status], (entry.job.status, status)
         entry.job = entry.job.model_copy(update={"status": status, **fields})
 
-    def _end(self, entry: _Entry, status: JobStatus, error: JobError | None = None) -> None:
+    def _end(self, entry: Entry, status: JobStatus, error: JobError | None = None) -> None:
         entry.ready_ms = 0
         self._move(entry, status, completed_ms=self.clock_ms(), stage=None, error=error)
         webhook = entry.job.spec.webhook
         if webhook:
-            key = f"{entry.job.id}.{status}"
-            delivery = Delivery(key, entry.job.id, webhook.url, f"job.{status}", 0)
-            self._outbox[key] = _Webhook(delivery, self.clock_ms())
+            self.announce(entry.job.id, webhook.url, status)
 
-    def _put_back(self, entry: _Entry, error: JobError, delay_s: float) -> JobStatus:
+    def _put_back(self, entry: Entry, error: JobError, delay_s: float) -> JobStatus:
         if entry.job.cancel_requested:
             self._end(entry, JobStatus.CANCELED)
-        elif entry.job.attempt - entry.refunded >= self.max_attempts:
+        elif entry.job.attempt - entry.refunded >= self.rules.max_attempts:
             self._end(entry, JobStatus.FAILED, error)
         else:
             self._move(entry, JobStatus.QUEUED, stage=None, step=0, worker=None)
             entry.ready_ms = self.clock_ms() + int(delay_s * 1000) if delay_s else 0
         return entry.job.status
-
-
-def _shown(job: Job) -> WaitingJob:
-    return WaitingJob(job.id, job.created_ms * 1000, job.spec.group)

@@ -6,7 +6,7 @@ from contextlib import closing
 import pytest
 import redis
 
-from lorajobs.errors import JobNotFinished, JobNotFound, StoreUnavailable, WorkerLost
+from lorajobs.errors import JobNotFinished, JobNotFound, QueueFull, StoreUnavailable, WorkerLost
 from lorajobs.jobs import (
     AppliedLora,
     Job,
@@ -22,11 +22,13 @@ from lorajobs.jobs import (
 from lorajobs.redis_store import RedisJobStore
 from lorajobs.store import (
     JobFilter,
+    Place,
     Progress,
+    QueueRules,
     Signal,
     WorkerState,
 )
-from tests.backends import Backend, MemoryBackend, RedisBackend, Store
+from tests.backends import RULES, Backend, MemoryBackend, RedisBackend, Store
 from tests.jobs import a_job, an_adapter, an_output, use
 
 DIED = WorkerLost("died").as_job_error()
@@ -36,10 +38,20 @@ HOOK = Webhook(url="https://receiver.example/hook")
 
 @pytest.fixture(params=["memory", "redis"])
 def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
-    memory = request.param == "memory"
-    with closing(
-        MemoryBackend() if memory else RedisBackend(request.getfixturevalue("valkey_url"))
-    ) as opened:
+    with closing(_opened(request, RULES)) as opened:
+        yield opened
+
+
+def _opened(request: pytest.FixtureRequest, rules: QueueRules) -> Backend:
+    if request.node.callspec.params["backend"] == "memory":
+        return MemoryBackend(rules)
+    return RedisBackend(request.getfixturevalue("valkey_url"), rules)
+
+
+@pytest.fixture
+def ruled(request: pytest.FixtureRequest, backend: Backend) -> Iterator[Backend]:
+    """A backend with the rules of the marker `rules`."""
+    with closing(_opened(request, request.node.get_closest_marker("rules").args[0])) as opened:
         yield opened
 
 
@@ -86,7 +98,10 @@ def test_oldest_waits_first_and_positions_count(store: Store) -> None:
     assert [w.score_us for w in snapshot.waiting] == sorted(w.score_us for w in snapshot.waiting)
     assert {w.id for w in snapshot.waiting} == {job.id for job in jobs}
     order = [w.id for w in snapshot.waiting]
-    assert [store.position(store.get(i)) for i in order] == [0, 1, 2]
+    places = [store.place(job_id, 60_000_000) for job_id in order]
+    assert [place and (place.position, place.ahead_max) for place in places] == [
+        *((0, 2), (1, 2), (2, 2))
+    ]
     by_id = {w.id: w.group for w in snapshot.waiting}
     assert by_id[jobs[0].id] == f"{an_adapter('pixel').sha256}@0.5"
     assert by_id[jobs[1].id] == ""
@@ -146,7 +161,7 @@ def test_claim_takes_a_job_once(store: Store) -> None:
     assert got.started_ms >= got.created_ms
     assert store.claim("demo", job.id, "w2", "other") is None
     assert store.snapshot("demo").waiting == []
-    assert store.position(got) is None
+    assert store.place(got.id, 0) is None
 
 
 def test_a_claim_repeated_by_the_same_ticket_gets_the_same_lease(store: Store) -> None:
@@ -254,7 +269,7 @@ def test_a_delayed_job_waits_apart_until_it_is_due(backend: Backend) -> None:
     assert store.requeue(lease, DIED, delay_s=60) is JobStatus.QUEUED
     assert store.snapshot("demo").waiting == []
     assert store.claim("demo", job.id, "w1", "t2") is None
-    assert store.position(store.get(job.id)) == 0
+    assert store.place(job.id, 0) == Place(0, 0, True, None)
     assert store.rescue() == ({}, 0)
     backend.make_due()
     assert store.rescue().waiting_again == {"demo": 1}
@@ -386,6 +401,74 @@ def test_a_job_that_can_never_run_is_refused_while_it_waits(backend: Backend) ->
     assert store.rescue() == ({}, 0)
 
 
+def test_priority_is_a_head_start(backend: Backend) -> None:
+    store = backend.store
+    low, normal, high = (a_job(priority=p) for p in ("low", "normal", "high"))
+    for job in (low, normal, high):
+        store.submit(job, None)
+    assert [w.id for w in store.snapshot("demo").waiting] == [high.id, normal.id, low.id]
+    first, _, last = store.snapshot("demo").waiting
+    assert last.score_us - first.score_us == pytest.approx(120_000_000, abs=2_000_000)
+
+
+@pytest.mark.rules(QueueRules(max_waiting=2))
+def test_a_full_queue_refuses_and_a_claim_makes_room(ruled: Backend) -> None:
+    store = ruled.store
+    jobs = [a_job() for _ in range(3)]
+    assert store.submit(jobs[0], None)
+    assert store.submit(jobs[1], None)
+    with pytest.raises(QueueFull):
+        store.submit(jobs[2], None)
+    # A replay of an accepted one is no new job, and another base has its own queue.
+    assert not store.submit(jobs[0], None)
+    assert store.submit(a_job(model="other"), None)
+    assert store.claim("demo", jobs[0].id, "w", "t") is not None
+    assert store.submit(jobs[2], None)
+
+
+def test_a_job_that_does_not_start_in_time_expires(backend: Backend) -> None:
+    store = backend.store
+    late, started = a_job(start_deadline_s=1, webhook=HOOK), a_job(start_deadline_s=1)
+    store.submit(late, None)
+    lease = claimed(store, started)
+    backend.advance(3)
+    assert store.rescue().ended == 1
+    got = store.get(late.id)
+    assert got.status is JobStatus.EXPIRED
+    assert got.error is not None
+    assert got.error.code == "deadline_exceeded"
+    assert [d.event for d in store.due_deliveries(10, 30)] == ["job.expired"]
+    assert store.claim("demo", late.id, "w", "t") is None
+    assert store.finish(lease, DONE)
+
+
+@pytest.mark.rules(QueueRules(retention_s=5))
+def test_ended_jobs_are_spent_after_their_retention(ruled: Backend) -> None:
+    store = ruled.store
+    ended, waiting = a_job(), a_job()
+    store.finish(claimed(store, ended), DONE)
+    store.submit(waiting, None)
+    assert store.spent(10) == []
+    ruled.advance(7)
+    assert store.spent(10) == [ended.id]
+    store.delete(ended.id)
+    assert store.spent(10) == []
+    assert store.get(waiting.id).status is JobStatus.QUEUED
+
+
+def test_the_mean_service_time_is_known_once_a_job_has_ended(backend: Backend) -> None:
+    store = backend.store
+    lease = claimed(store, a_job())
+    backend.advance(1)
+    store.finish(lease, DONE)
+    waiting = a_job()
+    store.submit(waiting, None)
+    place = store.place(waiting.id, 0)
+    assert place is not None
+    # On a server next to no time has passed, and 0 is no estimate.
+    assert place.service_s is None or 0 < place.service_s <= 1
+
+
 def test_a_delivery_is_leased_then_settled(backend: Backend) -> None:
     store = backend.store
     job = a_job(webhook=HOOK)
@@ -426,7 +509,7 @@ def test_workers_are_listed_while_they_live(backend: Backend) -> None:
 
 def test_a_dead_server_is_a_store_error() -> None:
     client = redis.Redis(port=1, decode_responses=True)
-    store = RedisJobStore(client, lease_s=6, max_attempts=3)
+    store = RedisJobStore(client)
     with pytest.raises(StoreUnavailable, match="does not answer"):
         store.submit(a_job(), None)
     with pytest.raises(StoreUnavailable):

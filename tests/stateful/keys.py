@@ -62,6 +62,12 @@ def _check_places(keys: Mapping[str, Any], records: Mapping[str, Job]) -> None:
     assert places.keys() <= records.keys()
     for job in records.values():
         assert places[job.id] in _allowed(job), (places[job.id], job)
+    ended = {job.id for job in records.values() if job.status.is_terminal}
+    assert keys.get("kept", {}).keys() == ended
+    unstarted = {job.id for job in records.values() if not job.attempt} - ended
+    assert keys.get("deadlines", {}).keys() == {
+        job_id for job_id in unstarted if records[job_id].spec.start_deadline_s is not None
+    }
 
 
 def _allowed(job: Job) -> list[list[str]]:

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from lorajobs.jobs import Job, JobError, JobStatus, Lease, Outcome, Output, Stage
-from lorajobs.store import Delivery, Progress, Rescued, Signal
-from tests.backends import LEASE_S, MAX_ATTEMPTS
+from lorajobs.store import Delivery, Progress, QueueRules, Rescued, Signal
 
 
 @dataclass
@@ -20,8 +19,8 @@ class Entry:
     created_ms: int
     status: JobStatus = JobStatus.QUEUED
     delayed: bool = False
-    #: when its lease ends or its delay is over
-    due_s: float = 0
+    #: when, as it stands, it expires, its delay or its lease ends, or it may be erased
+    due_s: float | None = None
     refunds: int = 0
     attempt: int = 0
     worker: str | None = None
@@ -62,11 +61,21 @@ class _Webhook:
 class Ledger:
     """Every verb as the store must do it."""
 
+    rules: QueueRules
     now_s: float = 0
     #: tickets that were to be pushed
     pushed: int = 0
+    #: the jobs whose records are there
     entries: dict[str, Entry] = field(default_factory=dict)
-    deleted: set[str] = field(default_factory=set)
+    #: of all jobs, whatever became of them
+    ids: list[str] = field(default_factory=list)
+    #: those given, whatever became of them, but for those that crashed: who holds a lost one is a
+    #: zombie
+    leases: list[Lease] = field(default_factory=list)
+    #: who was given each attempt
+    owners: dict[Lease, str] = field(default_factory=dict)
+    #: deliveries that couriers believe to hold
+    hands: list[Delivery] = field(default_factory=list)
     outbox: dict[str, _Webhook] = field(default_factory=dict)
     _claims: dict[str, tuple[str, Lease]] = field(default_factory=dict)
 
@@ -77,12 +86,26 @@ class Ledger:
             return entry
         return None
 
+    def held(self) -> Sequence[Lease]:
+        """The leases that are not lost."""
+        return [lease for lease in self.leases if self.owned(lease)]
+
     def waiting(self, model: str) -> Sequence[Entry]:
-        """The queue of one base in the order of the submits, whatever became of the jobs since."""
-        return [e for e in self.entries.values() if e.waits and e.job.spec.model == model]
+        """The queue of one base: by priority, then in the order of the submits for ever."""
+        queue = [e for e in self.entries.values() if e.waits and e.job.spec.model == model]
+        return sorted(queue, key=self.rank)
+
+    def rank(self, entry: Entry) -> int:
+        """Smaller for a higher priority; the rules' head start is longer than any run."""
+        return -self.rules.head_start_ms(entry.job.spec.priority)
+
+    def is_full(self, model: str) -> bool:
+        """True if no job more may wait for this base."""
+        return len(self.waiting(model)) >= self.rules.max_waiting
 
     def submit(self, job: Job, created_ms: int, ticket: bool) -> None:
-        self.entries[job.id] = Entry(job, created_ms)
+        self.entries[job.id] = Entry(job, created_ms, due_s=self._in(job.spec.start_deadline_s))
+        self.ids.append(job.id)
         self.pushed += ticket
 
     def claim(self, model: str, job_id: str | None, worker: str, ticket: str) -> Lease | None:
@@ -92,10 +115,14 @@ class Ledger:
         entry = self.entries.get(job_id or "")
         if entry is None or not entry.waits or entry.job.spec.model != model:
             return None
-        entry.status, entry.worker, entry.due_s = JobStatus.RUNNING, worker, self.now_s + LEASE_S
+        entry.status, entry.worker = JobStatus.RUNNING, worker
+        entry.due_s = self._in(self.rules.lease_s)
         entry.attempt += 1
         lease = Lease(entry.job.id, entry.attempt)
         self._claims[worker] = (ticket, lease)
+        assert lease not in self.owners
+        self.owners[lease] = worker
+        self.leases.append(lease)
         return lease
 
     def refuse(self, job_id: str, error: JobError) -> bool:
@@ -109,7 +136,7 @@ class Ledger:
         entry = self.owned(lease)
         if entry is None:
             return Signal.LOST
-        entry.due_s = self.now_s + LEASE_S
+        entry.due_s = self._in(self.rules.lease_s)
         if progress:
             entry.stage, entry.step, _ = progress
         return Signal.CANCEL if entry.cancel_requested else Signal.GO_ON
@@ -147,19 +174,25 @@ class Ledger:
         again: Counter[str] = Counter()
         ended = 0
         for entry in self.entries.values():
-            if entry.due_s > self.now_s or entry.waits or entry.status.is_terminal:
+            if entry.status.is_terminal or not self._is_due(entry):
                 continue
-            if entry.delayed:
-                entry.delayed = False
+            if entry.waits:
+                self._end(entry, JobStatus.EXPIRED, "deadline_exceeded")
+            elif entry.delayed:
+                entry.delayed, entry.due_s = False, None
             else:
                 self._put_back(entry, "worker_lost", 0)
             again[entry.job.spec.model] += entry.waits
             ended += entry.status.is_terminal
         return Rescued(+again, ended)
 
+    def spent(self) -> set[str]:
+        """The ended jobs that were kept long enough."""
+        entries = self.entries.items()
+        return {i for i, entry in entries if entry.status.is_terminal and self._is_due(entry)}
+
     def delete(self, job_id: str) -> None:
         entry = self.entries.pop(job_id)
-        self.deleted.add(job_id)
         self.outbox.pop(f"{job_id}.{entry.status}", None)
 
     def due(self) -> set[str]:
@@ -170,6 +203,7 @@ class Ledger:
         hook = self.outbox[name]
         hook.due_s = self.now_s + hold_s
         hook.delivery = hook.delivery._replace(tries=hook.delivery.tries + 1)
+        self.hands.append(hook.delivery)
         return hook.delivery
 
     def settle(self, name: str, retry_in_s: float | None) -> None:
@@ -178,18 +212,25 @@ class Ledger:
         elif name in self.outbox:
             self.outbox[name].due_s = self.now_s + retry_in_s
 
+    def _in(self, seconds: float | None) -> float | None:
+        return None if seconds is None else self.now_s + seconds
+
+    def _is_due(self, entry: Entry) -> bool:
+        return entry.due_s is not None and entry.due_s <= self.now_s
+
     def _put_back(self, entry: Entry, error: str, delay_s: float) -> JobStatus:
         if entry.cancel_requested:
             self._end(entry, JobStatus.CANCELED)
-        elif entry.attempt - entry.refunds >= MAX_ATTEMPTS:
+        elif entry.attempt - entry.refunds >= self.rules.max_attempts:
             self._end(entry, JobStatus.FAILED, error)
         else:
             entry.status, entry.worker, entry.stage, entry.step = JobStatus.QUEUED, None, None, 0
-            entry.delayed, entry.due_s = delay_s > 0, self.now_s + delay_s
+            entry.delayed, entry.due_s = delay_s > 0, self._in(delay_s or None)
         return entry.status
 
     def _end(self, entry: Entry, status: JobStatus, error: str | None = None) -> None:
         entry.status, entry.delayed, entry.stage, entry.error = status, False, None, error
+        entry.due_s = self._in(self.rules.retention_s)
         webhook = entry.job.spec.webhook
         if webhook:
             name = f"{entry.job.id}.{status}"

@@ -1,10 +1,16 @@
 """The courier's rounds: lost tickets are replaced, no more; due webhooks are handed out."""
 
 from collections import Counter
+from pathlib import Path
+
+import pytest
 
 from lorajobs.catalog import Catalog
 from lorajobs.courier import Courier
-from lorajobs.jobs import Lease
+from lorajobs.errors import JobNotFound
+from lorajobs.jobs import JobStatus, Lease, Outcome
+from lorajobs.storage.folder import FolderStore
+from lorajobs.store import QueueRules
 from lorajobs.testing import ManualClock, MemoryJobStore
 from tests.jobs import a_job
 
@@ -22,14 +28,15 @@ class Broker:
         return self.queues[queue]
 
 
-def a_courier(store: MemoryJobStore) -> tuple[Courier, Broker]:
+def a_courier(store: MemoryJobStore, folder: Path) -> tuple[Courier, Broker]:
     broker = Broker()
-    return Courier(store, broker, Catalog.load(None), hand_out=lambda: None), broker
+    objects = FolderStore(folder, "http://localhost", 60)
+    return Courier(store, broker, Catalog.load(None), objects, hand_out=lambda: None), broker
 
 
-def test_a_ticket_that_is_missing_twice_is_minted_once() -> None:
+def test_a_ticket_that_is_missing_twice_is_minted_once(tmp_path: Path) -> None:
     store = MemoryJobStore()
-    courier, broker = a_courier(store)
+    courier, broker = a_courier(store, tmp_path)
     for _ in range(3):
         store.submit(a_job(), None)
     courier.round()
@@ -41,9 +48,9 @@ def test_a_ticket_that_is_missing_twice_is_minted_once() -> None:
     assert broker.queues["base.demo"] == 3
 
 
-def test_a_ticket_between_broker_and_claim_is_not_missed() -> None:
+def test_a_ticket_between_broker_and_claim_is_not_missed(tmp_path: Path) -> None:
     store = MemoryJobStore()
-    courier, broker = a_courier(store)
+    courier, broker = a_courier(store, tmp_path)
     job = a_job()
     store.submit(job, None)
     courier.round()
@@ -54,10 +61,10 @@ def test_a_ticket_between_broker_and_claim_is_not_missed() -> None:
     assert broker.queues["base.demo"] == 0
 
 
-def test_a_rescued_job_gets_its_ticket_at_once() -> None:
+def test_a_rescued_job_gets_its_ticket_at_once(tmp_path: Path) -> None:
     clock = ManualClock()
     store = MemoryJobStore(clock_ms=clock)
-    courier, broker = a_courier(store)
+    courier, broker = a_courier(store, tmp_path)
     job = a_job()
     store.submit(job, None)
     assert store.claim("demo", job.id, "w", "t") == Lease(job.id, 1)
@@ -66,10 +73,30 @@ def test_a_rescued_job_gets_its_ticket_at_once() -> None:
     assert broker.queues["base.demo"] == 1
 
 
-def test_a_model_that_is_no_longer_configured_is_left_alone() -> None:
+def test_a_model_that_is_no_longer_configured_is_left_alone(tmp_path: Path) -> None:
     store = MemoryJobStore()
-    courier, broker = a_courier(store)
+    courier, broker = a_courier(store, tmp_path)
     store.submit(a_job(model="gone"), None)
     courier.round()
     courier.round()
     assert not broker.queues
+
+
+def test_an_ended_job_is_erased_with_its_pictures_after_its_retention(tmp_path: Path) -> None:
+    clock = ManualClock()
+    store = MemoryJobStore(QueueRules(retention_s=60), clock)
+    courier, _ = a_courier(store, tmp_path)
+    objects = FolderStore(tmp_path, "http://localhost", 60)
+    job = a_job()
+    store.submit(job, None)
+    lease = store.claim("demo", job.id, "w", "t")
+    assert lease is not None
+    objects.put(f"{job.folder}1/0.png", b"picture", "image/png")
+    store.finish(lease, Outcome(status=JobStatus.SUCCEEDED))
+    courier.round()
+    assert store.get(job.id).status is JobStatus.SUCCEEDED
+    clock.advance(61)
+    courier.round()
+    assert not objects.exists(f"{job.folder}1/0.png")
+    with pytest.raises(JobNotFound):
+        store.get(job.id)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from lorajobs.document import job_document, timestamp, without_secrets
+from lorajobs.document import job_document, queue_document, timestamp, without_secrets
 from lorajobs.jobs import (
     AdapterUse,
     AppliedLora,
@@ -20,6 +20,7 @@ from lorajobs.jobs import (
     Webhook,
 )
 from lorajobs.storage.base import SignedUrl
+from lorajobs.store import Place
 from tests.jobs import a_job, an_adapter, an_output
 
 URL = "https://bucket.s3.amazonaws.com/secret.safetensors?X-Amz-Signature=abc"
@@ -40,15 +41,15 @@ class Signer:
     def delete(self, prefix: str) -> None: ...
 
 
-def document(job: Job, position: int | None = None) -> dict[str, Any]:
-    made: dict[str, Any] = job_document(job, Signer(), "https://api.example/", position)
+def document(job: Job, queue: dict[str, object] | None = None) -> dict[str, Any]:
+    made: dict[str, Any] = job_document(job, Signer(), "https://api.example/", queue)
     assert json.loads(json.dumps(made)) == made
     return made
 
 
 def test_a_waiting_job() -> None:
     job = a_job(metadata={"order": "7"}).model_copy(update={"id": "j1", "steps": 4})
-    assert document(job, 3) == {
+    assert document(job, {"position": 3}) == {
         "id": "j1",
         "status": "queued",
         "stage": None,
@@ -67,6 +68,8 @@ def test_a_waiting_job() -> None:
             "scheduler": None,
             "output": {"format": "png", "quality": 90},
             "metadata": {"order": "7"},
+            "priority": "normal",
+            "start_deadline_s": None,
             "loras": [],
             "webhook": None,
         },
@@ -185,3 +188,13 @@ def test_times_keep_their_milliseconds(ms: int) -> None:
 )
 def test_references_lose_their_secrets(reference: str, shown: str) -> None:
     assert without_secrets(reference) == shown
+
+
+def test_where_a_job_waits() -> None:
+    place = Place(position=4, ahead_max=6, delayed=False, service_s=2.0)
+    shown = queue_document(place, workers=2)
+    assert shown == {"position": 4, "ahead_max": 6, "eta_s": 5.0, "reason": "waiting"}
+    assert queue_document(place, workers=0)["reason"] == "no_worker"
+    assert queue_document(place, workers=0)["eta_s"] is None
+    assert queue_document(place._replace(delayed=True), workers=1)["reason"] == "retry"
+    assert queue_document(place._replace(service_s=None), workers=1)["eta_s"] is None

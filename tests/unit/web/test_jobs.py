@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from lorajobs.errors import StoreUnavailable
 from lorajobs.jobs import Job, JobStatus
 from lorajobs.request import JobRequest
+from lorajobs.store import QueueRules
 from lorajobs.testing import MemoryJobStore
 from tests.shelf import PUBLIC_URL, Shelf
 from tests.unit.web.api import REQUEST, Api, problem_of
@@ -25,7 +26,13 @@ def test_a_submitted_job_is_shown_with_where_it_will_be_found(api: Api) -> None:
     assert document["urls"]["self"] == answer.headers["Location"]
     assert answer.headers["Retry-After"] == "1"
     assert answer.headers["Cache-Control"] == "no-store"
-    assert (document["status"], document["queue"]) == ("queued", {"position": 0})
+    assert document["status"] == "queued"
+    assert document["queue"] == {
+        "position": 0,
+        "ahead_max": 0,
+        "eta_s": None,
+        "reason": "no_worker",
+    }
     assert document["input"]["seed"] == 7
     assert document["input"]["loras"] == [{"id": "pixel", "scale": 0.8}]
     assert document["applied_loras"] == []
@@ -380,3 +387,21 @@ def test_every_state_has_a_document(api: Api) -> None:
         running: JobStatus.RUNNING,
         ended: JobStatus.SUCCEEDED,
     }
+
+
+def test_a_full_queue_is_429_and_says_when_to_come_back(api: Api) -> None:
+    api.store.rules = QueueRules(max_waiting=1)
+    assert api.client.post("/v1/jobs", json=REQUEST).status_code == 202
+    answer = api.client.post("/v1/jobs", json=REQUEST)
+    assert (answer.status_code, answer.get_json()["code"]) == (429, "queue_full")
+    assert int(answer.headers["Retry-After"]) > 0
+
+
+def test_priority_and_deadline_are_taken_and_echoed(api: Api) -> None:
+    body = REQUEST | {"priority": "high", "start_deadline_s": 60}
+    answer = api.client.post("/v1/jobs", json=body).get_json()
+    assert (answer["input"]["priority"], answer["input"]["start_deadline_s"]) == ("high", 60)
+    for wrong in ({"priority": "urgent"}, {"start_deadline_s": 0}):
+        refused = api.client.post("/v1/jobs", json=REQUEST | wrong)
+        assert refused.status_code == 422
+        assert refused.get_json()["errors"][0]["pointer"] == f"/{next(iter(wrong))}"

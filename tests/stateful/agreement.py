@@ -1,0 +1,79 @@
+"""The store's answers agree with the ledger, and with what holds whatever any ledger says."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from lorajobs.jobs import TRANSITIONS, Job, JobStatus
+from lorajobs.store import JobFilter
+from tests.backends import Store
+from tests.stateful.ledger import Entry, Ledger
+
+Move = tuple[JobStatus, JobStatus]
+
+
+def check_records(store: Store, ledger: Ledger) -> Mapping[str, Job]:
+    """Every record is listed once, newest first, and says what it must; returns them by id."""
+    page = store.page(JobFilter(), len(ledger.entries) + 1, None)
+    assert page.cursor is None
+    newest_first = sorted(page.jobs, key=lambda job: (job.created_ms, job.id), reverse=True)
+    assert list(page.jobs) == newest_first
+    records = {job.id: job for job in page.jobs}
+    assert len(records) == len(page.jobs)
+    assert {job_id: _fields(job) for job_id, job in records.items()} == {
+        job_id: entry.fields() for job_id, entry in ledger.entries.items()
+    }
+    return records
+
+
+def _fields(job: Job) -> dict[str, object]:
+    names = ("spec", "created_ms", "status", "attempt", "worker", "cancel_requested")
+    error = job.error.code if job.error else None
+    return {
+        **{name: getattr(job, name) for name in names},
+        **{"stage": job.stage, "step": job.step, "error": error, "outputs": job.outputs},
+    }
+
+
+def moves(before: Mapping[str, Job], after: Mapping[str, Job]) -> Iterator[Move]:
+    """What one step changed: only by the table, no attempt undone, and no end at all."""
+    for job_id in before.keys() & after.keys():
+        old, new = before[job_id], after[job_id]
+        assert new == old or not old.status.is_terminal
+        assert new.attempt - old.attempt in (0, 1)
+        if new.status is not old.status:
+            assert new.status in TRANSITIONS[old.status]
+            yield old.status, new.status
+
+
+def check_queues(store: Store, ledger: Ledger, models: Sequence[str]) -> None:
+    """Every queue has its jobs in order, by themselves and in groups, and each knows its place."""
+    # From the submits of one priority half the way to those of the next.
+    window_us = int(ledger.rules.head_start_s * 1_000_000 / 2)
+    backlog = store.backlog()
+    for model in models:
+        queue = ledger.waiting(model)
+        assert backlog.get(model, 0) == len(queue)
+        seen = store.snapshot(model, window_us=window_us)
+        assert [job.id for job in seen.waiting] == [entry.job.id for entry in queue]
+        groups: dict[str, list[Entry]] = {}
+        for entry in queue:
+            groups.setdefault(entry.job.spec.group, []).append(entry)
+        assert sorted((g.oldest.group, g.oldest.id, g.waiting) for g in seen.groups) == sorted(
+            (group, members[0].job.id, len(members))
+            for group, members in groups.items()
+            if ledger.rank(members[0]) == ledger.rank(queue[0])
+        )
+        loaded = [seen.loaded.id] if seen.loaded else []
+        assert loaded == [entry.job.id for entry in groups.get("", [])[:1]]
+    for entry in ledger.entries.values():
+        place = store.place(entry.job.id, window_us)
+        assert (place and place[:3]) == _place(entry, ledger)
+
+
+def _place(entry: Entry, ledger: Ledger) -> tuple[int, int, bool] | None:
+    if entry.status is not JobStatus.QUEUED:
+        return None
+    queue = ledger.waiting(entry.job.spec.model)
+    if entry.delayed:
+        return len(queue), len(queue), True
+    ahead = sum(ledger.rank(other) <= ledger.rank(entry) for other in queue) - 1
+    return queue.index(entry), ahead, False
