@@ -1,5 +1,6 @@
 """The line under attack: a broker that comes back with its data, API, courier, painting workers."""
 
+import logging
 import os
 import signal
 import subprocess
@@ -9,11 +10,13 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.cut_proxy import CutProxy
 from lorajobs.webhooks import new_secret
+from tests.services.cut_proxy import CutProxy
 from tests.services.line import Line, line
 from tests.services.server import HOST, free_ports, serving
 from tests.services.valkey import valkey
+
+log = logging.getLogger(__name__)
 
 LEASE_S = 2.0
 STEP_TIMEOUT_S = 2.0
@@ -52,6 +55,13 @@ class Slot:
     up: bool = True
     #: since when it could work, by the monotonic clock
     since: float = field(default_factory=time.monotonic)
+    #: when it was last seen running a job, by the same clock
+    active: float = 0.0
+
+    @property
+    def able(self) -> bool:
+        """True if it has worked since the last fault that hit it."""
+        return self.up and self.active > self.since
 
 
 class Broker:
@@ -96,6 +106,8 @@ class Arena:
         self.proxy = proxy
         self.line = made
         self.slots: list[Slot] = []
+        #: workers that ended although nobody killed them
+        self.exits = 0
         self.api: subprocess.Popen[bytes] | None = None
         self.courier: subprocess.Popen[bytes] | None = None
 
@@ -131,6 +143,14 @@ class Arena:
     def replace_courier(self) -> None:
         """Starts a courier."""
         self.courier = self.line.start_courier()
+
+    def supervise(self) -> None:
+        """Replaces workers that ended by themselves, as whoever runs them would."""
+        for slot in self.slots:
+            if slot.up and slot.process.poll() is not None:
+                log.warning("%s, %d, ended by itself", slot.name, slot.process.pid)
+                self.exits += 1
+                self.replace_worker(slot)
 
     def orphans(self) -> list[int]:
         """Live processes of sessions whose leader is dead."""

@@ -77,6 +77,7 @@ class Chaos:
         )
         report.kills = self._faults.done.total()
         report.faults = dict(self._faults.done)
+        report.exits = self._place.exits
         report.cuts = self._place.proxy.cuts
         report.orphans = len(self._place.orphans())
         report.webhooks_forged = self._announcements.forged
@@ -99,7 +100,7 @@ class Chaos:
         while not self._faults.repaired:
             self._tick()
         calm = time.monotonic()
-        while not self._watch.all_active_since(calm):
+        while any(slot.active < calm for slot in self._place.slots):
             if time.monotonic() > calm + PATIENCE_S:
                 return ["not every worker works again"]
             self._tick()
@@ -121,6 +122,7 @@ class Chaos:
         return job is not None and str(job.status) in self._announcements.ends[job_id]
 
     def _tick(self) -> None:
+        self._place.supervise()
         self._faults.repair()
         self._announcements.collect()
         if self._place.broker.pid is not None:

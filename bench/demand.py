@@ -1,6 +1,5 @@
 """What clients ask for: which adapter when, drawn with a seed."""
 
-import math
 import random
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
@@ -40,62 +39,60 @@ def poisson(jobs: int, adapters: int, per_s: float, seed: int) -> Sequence[Arriv
 
 
 def _names(jobs: int, adapters: int, rng: random.Random) -> Sequence[str]:
-    return rng.choices([f"lora-{i:02}" for i in range(adapters)], zipf(adapters), k=jobs)
+    return rng.choices([name_of(i) for i in range(adapters)], zipf(adapters), k=jobs)
 
 
 class Catalogue:
-    """Many adapters, most of one base, a few of which are asked for in any short time.
+    """Traffic on many adapters, of which any short time sees only a few.
 
-    The popularity is Zipf's with the exponent at which jobs that come at the given rate name, on
-    average, `distinct` different adapters in each `span_s` seconds; uniform if even that gives fewer.
+    Each span of `SPAN_S` seconds has a working set of its own, drawn by Zipf(1) from all entries.
+    Its jobs name each of the set once, as far as they are enough, and then again by Zipf(1).
     """
 
-    def __init__(
-        self,
-        per_s: float,
-        seed: int,
-        *,
-        entries: int = 2500,
-        main_share: float = 0.92,
-        distinct: float = 10,
-        span_s: float = 120,
-    ) -> None:
-        self.exponent = exponent_for(entries, per_s * span_s, distinct)
-        self._per_s = per_s
-        self._rng = random.Random(seed)
-        self._names = [f"lora-{i:04}" for i in range(entries)]
-        self._models = self._rng.choices(
-            (BASE, OTHER_BASE), (main_share, 1 - main_share), k=entries
-        )
-        self._cumulative = list(accumulate(zipf(entries, self.exponent)))
+    ENTRIES = 2500
+    DISTINCT = 10
+    SPAN_S = 120
 
-    def draw(self) -> tuple[str, str]:
-        """The base and the adapter of one job."""
-        (index,) = self._rng.choices(range(len(self._names)), cum_weights=self._cumulative)
-        return self._models[index], self._names[index]
+    def __init__(self, jobs_per_span: float, seed: int) -> None:
+        self._jobs = jobs_per_span
+        self._rng = random.Random(seed)
+        self._popularity = list(accumulate(zipf(self.ENTRIES)))
+        self._shares = zipf(self.DISTINCT)
+
+    def working_set(self) -> Sequence[int]:
+        """Different entries, the most asked for first."""
+        chosen: dict[int, None] = {}
+        while len(chosen) < self.DISTINCT:
+            (entry,) = self._rng.choices(range(self.ENTRIES), cum_weights=self._popularity)
+            chosen[entry] = None
+        return list(chosen)
 
     def arrivals(self, hours: float) -> Iterator[Arrival]:
         """Jobs at random times for so long."""
-        at = self._rng.expovariate(self._per_s)
-        while at < hours * 3600:
-            yield Arrival(int(at * 1000), *self.draw())
-            at += self._rng.expovariate(self._per_s)
+        for span in range(int(hours * 3600 / self.SPAN_S)):
+            yield from sorted(self._span(span * self.SPAN_S))
+
+    def _span(self, from_s: float) -> Iterator[Arrival]:
+        entries = self.working_set()
+        named = self._rng.sample(entries, len(entries))
+        for number, at_s in enumerate(self._times()):
+            again = number >= len(named)
+            entry = self._rng.choices(entries, self._shares)[0] if again else named[number]
+            yield Arrival(int((from_s + at_s) * 1000), self.base_of(entry), name_of(entry))
+
+    def _times(self) -> Sequence[float]:
+        """Moments of one span, in no order."""
+        count, at = 0, self._rng.expovariate(self._jobs)
+        while at < 1:
+            count, at = count + 1, at + self._rng.expovariate(self._jobs)
+        return [self._rng.random() * self.SPAN_S for _ in range(count)]
+
+    @staticmethod
+    def base_of(entry: int) -> str:
+        """92 in 100 entries are of one base, and about as many of the jobs."""
+        return OTHER_BASE if entry % 25 in (3, 15) else BASE
 
 
-def expected_distinct(entries: int, jobs: float, exponent: float) -> float:
-    """How many different adapters a Poisson number of jobs names, on average."""
-    return sum(-math.expm1(-jobs * share) for share in zipf(entries, exponent))
-
-
-def exponent_for(entries: int, jobs: float, distinct: float) -> float:
-    """Zipf's exponent at which `jobs` jobs name `distinct` different adapters, 0 at least."""
-    low, high = 0.0, 8.0
-    if expected_distinct(entries, jobs, low) <= distinct:
-        return low
-    while high - low > 1e-4:
-        middle = (low + high) / 2
-        if expected_distinct(entries, jobs, middle) > distinct:
-            low = middle
-        else:
-            high = middle
-    return high
+def name_of(entry: int) -> str:
+    """The adapter's name."""
+    return f"lora-{entry:04}"

@@ -10,7 +10,6 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
 
 from bench.arena import LEASE_S, STEP_TIMEOUT_S, Arena, Slot, signal_group
 from tests.services.line import children_of
@@ -76,7 +75,9 @@ class Faults:
         heapq.heappush(self._repairs, (due, next(self._order), repair))
 
     def _slot(self) -> Slot | None:
-        up = [slot for slot in self._arena.slots if slot.up]
+        """A worker that another one can stand in for, so that the line never stands still."""
+        able = [slot for slot in self._arena.slots if slot.able]
+        up = [slot for slot in self._arena.slots if slot.up and able not in ([], [slot])]
         return self._rng.choice(up) if up else None
 
     # Kills
@@ -121,7 +122,8 @@ class Faults:
 
     def broker(self) -> bool:
         """Kills the broker, which is the store too; it returns with its data."""
-        if self._arena.broker.pid is None:
+        # Not again before somebody has worked.
+        if self._arena.broker.pid is None or not any(slot.able for slot in self._arena.slots):
             return False
         self._arena.broker.kill()
         self._later(self._rng.uniform(*OUTAGE_S), self._arena.return_broker)
@@ -171,15 +173,14 @@ class Faults:
         slot, child = self._child()
         if slot is None:
             return False
+        slot.up = False
         os.kill(child, signal.SIGSTOP)
-        process = slot.process
 
         def thaw() -> None:
             # Unless it was killed meanwhile, as it should be.
-            with suppress(FileNotFoundError, ProcessLookupError):
-                if child in children_of(process.pid):
-                    os.kill(child, signal.SIGCONT)
-                    slot.since = time.monotonic()
+            if child in children_of(slot.process.pid):
+                os.kill(child, signal.SIGCONT)
+            slot.up, slot.since = True, time.monotonic()
 
         self._later(STEP_TIMEOUT_S + self._rng.uniform(*OVERTIME_S), thaw)
         return True

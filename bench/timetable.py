@@ -64,11 +64,23 @@ def swaps(runs: Iterable[Run]) -> int:
     return sum(a != b for order in groups.values() for a, b in pairwise(["", *order]))
 
 
+def gaps_ms(runs: Iterable[Run]) -> Sequence[int]:
+    """From each job's end to the next start on its worker."""
+    last: dict[str, int] = {}
+    gaps = []
+    for run in sorted(runs, key=lambda run: run.started_ms):
+        if run.worker in last:
+            gaps.append(run.started_ms - last[run.worker])
+        last[run.worker] = run.ended_ms
+    return gaps
+
+
 def overtakes(runs: Iterable[Run], window_s: float) -> int:
     """Pairs of a job and one that was submitted over `window_s` after it and started before it."""
     count = 0
     started: list[int] = []
-    for run in sorted(runs, key=lambda run: run.started_ms):
+    # Of two that started in the same millisecond neither is before the other.
+    for run in sorted(runs, key=lambda run: (run.started_ms, run.submitted_ms)):
         count += len(started) - bisect_right(started, run.submitted_ms + window_s * 1000)
         insort(started, run.submitted_ms)
     return count

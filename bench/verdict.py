@@ -55,6 +55,8 @@ class Report:
     webhooks_forged: int = 0
     #: the longest that a worker was idle although it was up, the broker too, and jobs waited
     idle_max_s: float = 0.0
+    #: workers that ended although nobody killed them, and were replaced
+    exits: int = 0
     orphans: int = 0
     cuts: int = 0
     faults: dict[str, int] = field(default_factory=dict)

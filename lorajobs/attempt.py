@@ -91,7 +91,7 @@ class Bench:
 
 def run(bench: Bench, lease: Lease) -> tuple[Ending, str]:
     """Runs one attempt to its end, whatever happens, and says how it ended and why."""
-    job = bench.store.get(lease.job_id)
+    job = _patiently(lambda: bench.store.get(lease.job_id))
     attempt = _Attempt(bench, lease, job)
     try:
         outcome = attempt.generate()
@@ -195,7 +195,8 @@ class _Attempt:
             status=status,
             applied_loras=tuple(applied),
             outputs=outputs,
-            warnings=tuple(self._warnings),
+            # A job submitted again has the old one's already.
+            warnings=tuple(dict.fromkeys(self._warnings)),
             error=error.as_job_error() if error else None,
             metrics=Metrics(
                 queue_s=(started - self._job.created_ms) / 1000,
@@ -275,7 +276,7 @@ def _set_of(adapters: Sequence[AppliedLora]) -> frozenset[tuple[str, float]]:
 
 
 def _patiently(write: Callable[[], T]) -> T:
-    """Repeats a final write through an outage of Redis; the job is rescued if it lasts."""
+    """Asks again through an outage of Redis; the job is rescued if it lasts."""
     ends_at = time.monotonic() + FINISH_PATIENCE_S
     while True:
         try:

@@ -1,10 +1,12 @@
 """The Celery app, found by `celery -A lorajobs`: queues, reliability settings, tasks."""
 
 import warnings
+from typing import Any
 
 from celery import Celery, signals
+from celery.app.amqp import AMQP
 from celery.exceptions import CPendingDeprecationWarning
-from kombu import Queue
+from kombu import Connection, Queue
 
 from lorajobs.catalog import Catalog
 from lorajobs.settings import Settings
@@ -12,11 +14,28 @@ from lorajobs.settings import Settings
 COURIER_QUEUE = "courier"
 #: Seconds between the end that a step enforces and the kill.
 KILL_GRACE_S = 30.0
+#: Seconds between two tries to reach a broker that is away.
+RECONNECT_S = 1.0
+
+
+class _Connection(Connection):
+    """Looks for its broker at a steady pace: kombu's own pauses grow to 30 seconds."""
+
+    def ensure_connection(self, *args: Any, **kwargs: Any) -> Connection:  # noqa: ANN401
+        """Waits for the broker; Celery leaves the pauses to kombu's defaults."""
+        pace = {"interval_start": RECONNECT_S, "interval_step": 0, "interval_max": RECONNECT_S}
+        return super().ensure_connection(*args, **{**pace, **kwargs})
+
+
+class _Amqp(AMQP):
+    """Connects by it."""
+
+    Connection = _Connection
 
 
 def make_app(settings: Settings) -> Celery:
     """Builds the app; opens no connection."""
-    app = Celery("lorajobs", broker=settings.broker_url or settings.redis_url)
+    app = Celery("lorajobs", broker=settings.broker_url or settings.redis_url, amqp=_Amqp)
     catalog = Catalog.load(settings.config)
     quorum = {"x-queue-type": "quorum"} if _is_amqp(app) else None
     queues = [e.queue for e in catalog.models.values()]

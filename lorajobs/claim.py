@@ -8,6 +8,7 @@ What is used of Celery's internals is pinned by tests/contract/test_celery_inter
 
 import json
 import logging
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from typing import Any, ClassVar
 
 from billiard.exceptions import Terminated, WorkerLostError
 from celery import Task
+from celery.bootsteps import RUN
 from celery.worker import state as celery_state
 from celery.worker.request import Request
 from celery.worker.strategy import default as default_strategy
@@ -57,6 +59,8 @@ class Parent:
     page: WorkerPage
     #: True if the adapter of this hash is on this machine's disk
     is_here: Callable[[str], bool]
+    #: set while the worker takes no jobs
+    draining: threading.Event = field(default_factory=threading.Event)
     #: when each job was first found waiting for its adapters, by the monotonic clock
     _asked: dict[str, float] = field(default_factory=dict)
 
@@ -122,6 +126,41 @@ class _Exchanged:
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401
         return getattr(self._message, name)
+
+
+class _Settlement:
+    """Acknowledges or returns one message, and connects anew if the broker does not hear it.
+
+    Celery only logs that. But the channel then counts the message as unsettled for ever, and with a
+    prefetch of one it never takes another: the worker would live and do nothing.
+    """
+
+    def __init__(self, message: Any, consumer: Any) -> None:  # noqa: ANN401
+        self._message = message
+        self._consumer = consumer
+        self._connection = consumer.connection
+
+    def ack(self, logger: object, errors: object) -> None:
+        """What Celery calls when the job is done with."""
+        self._soon(self._message.ack)
+
+    def reject(self, logger: object, errors: object, requeue: bool = False) -> None:
+        """What Celery calls when the job goes back."""
+        self._soon(lambda: self._message.reject(requeue=requeue))
+
+    def _soon(self, write: Callable[[], None]) -> None:
+        consumer = self._consumer
+
+        def settle() -> None:
+            try:
+                write()
+            except consumer.connection_errors as error:
+                log.warning("a ticket is not settled, its place is empty: %s", error)
+                # Out of the event loop, which makes the consumer connect anew.
+                if consumer.blueprint.state == RUN and consumer.connection is self._connection:
+                    raise
+
+        consumer.call_soon(settle)
 
 
 class JobRequest(Request):
@@ -210,6 +249,9 @@ class TicketTask(Task):
             consumer.timer.call_after(HOLD_S, on_ticket, delivery)
 
         def on_ticket(message: Any, body: Any, ack: Any, reject: Any, callbacks: Any) -> None:  # noqa: ANN401
+            if parent.draining.is_set():
+                reject(log, consumer.connection_errors, True)
+                return
             # Not ready, or still busy after a reconnect: the job must stay free for others.
             if not parent.page.is_ready(consumer.pool.info["processes"]) or parent.leases():
                 hold(message, body, ack, reject, callbacks)
@@ -224,8 +266,11 @@ class TicketTask(Task):
                 hold(message, body, ack, reject, callbacks)
                 return
             if job is None:
-                ack(log, consumer.connection_errors)
+                _Settlement(message, consumer).ack(log, ())
             else:
-                handle(_Exchanged(message, job), None, ack, reject, callbacks)
+                # From here on the child is expected to move.
+                parent.page.say_alive(parent.settings.step_timeout_s)
+                settle = _Settlement(message, consumer)
+                handle(_Exchanged(message, job), None, settle.ack, settle.reject, callbacks)
 
         return on_ticket

@@ -6,6 +6,7 @@ from lorajobs import __version__
 from lorajobs.client import ApiUnreachable, ClientError, problem_text
 from lorajobs.commands.generate import generate
 from lorajobs.commands.jobs import cancel, status, submit
+from lorajobs.commands.queues import drain, purge, queues, requeue
 from lorajobs.commands.serve import api, courier, flower, up, worker
 from lorajobs.commands.settings import settings_table, webhook_secret
 from lorajobs.commands.showcase import demo
@@ -58,6 +59,10 @@ for _command in (
     status,
     cancel,
     workers,
+    queues,
+    drain,
+    purge,
+    requeue,
     generate,
     demo,
     worker,

@@ -33,6 +33,7 @@ def job_document(
         "warnings": [warning.model_dump() for warning in job.warnings],
         "queue": queue,
         "attempts": job.attempt,
+        "retry_of": job.spec.retry_of,
         "created_at": timestamp(job.created_ms),
         "started_at": timestamp(job.started_ms),
         "completed_at": timestamp(job.completed_ms),
@@ -80,7 +81,7 @@ def _rfc3339(moment: datetime) -> str:
 
 def _input(spec: JobSpec) -> Document:
     """The request with every default filled in, in the request's own terms."""
-    return spec.model_dump(exclude={"loras", "webhook"}) | {
+    return spec.model_dump(exclude={"loras", "webhook", "retry_of"}) | {
         "loras": [_lora(use) for use in spec.loras],
         "webhook": {"url": without_secrets(spec.webhook.url)} if spec.webhook else None,
     }

@@ -133,6 +133,8 @@ class JobSpec(Frozen):
     priority: Priority = "normal"
     #: seconds after its submit in which the job must start, else it expires
     start_deadline_s: int | None = None
+    #: the ended job that an operator submitted again as this one
+    retry_of: str | None = None
 
     @property
     def group(self) -> str:

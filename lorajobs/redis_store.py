@@ -194,7 +194,7 @@ class RedisJobStore:
         )
         return JobStatus(status) if status else None
 
-    # The courier's side
+    # The courier's and the operator's side
 
     def rescue(self) -> Rescued:
         error = WorkerLost("the worker died on every attempt").as_job_error()
@@ -213,13 +213,24 @@ class RedisJobStore:
             models = sorted(self._redis.smembers(self._key("models")))
             return {m: int(self._redis.zcard(self._key("waiting", m))) for m in models}
 
+    def running(self) -> Mapping[str, int]:
+        """Running jobs per base model."""
+        with translated():
+            ids = self._redis.zrange(self._key("leases"), 0, -1)
+        return Counter(job.spec.model for job in self._jobs(ids))
+
+    def queued(self, model: str) -> Sequence[str]:
+        """A base's jobs that wait, and those held back until their next attempt."""
+        with translated():
+            waiting = self._redis.zrange(self._key("waiting", model), 0, -1)
+            delayed = self._redis.zrange(self._key("delayed"), 0, -1)
+        return [*waiting, *(job.id for job in self._jobs(delayed) if job.spec.model == model)]
+
     def spent(self, limit: int) -> Sequence[str]:
         with translated():
-            now_ms = int(self._redis.time()[0]) * 1000
-            rows = self._redis.zrange(
-                self._key("kept"), 0, now_ms, byscore=True, offset=0, num=limit
-            )
-        return [str(job_id) for job_id in rows]
+            now = int(self._redis.time()[0]) * 1000
+            ids = self._redis.zrange(self._key("kept"), 0, now, byscore=True, offset=0, num=limit)
+        return [str(job_id) for job_id in ids]
 
     def due_deliveries(self, limit: int, hold_s: float) -> Sequence[Delivery]:
         rows = self._run("deliveries", limit, int(hold_s * 1000))

@@ -58,10 +58,11 @@ class LeaseRenewal:
 
     def _round(self) -> None:
         try:
-            self._look()
+            # First what cannot wait: a look that fails must not cost a lease.
             for lease in self._leases():
                 if self._store.renew(lease) is Signal.CANCEL:
                     self._ask_cancel(lease)
+            self._look()
         except StoreUnavailable as error:
             log.warning("leases not renewed: %s", error)
         except Exception:

@@ -136,16 +136,24 @@ class Rescued(NamedTuple):
     ended: int
 
 
+DRAINING = "draining"
+
+
 class WorkerState(NamedTuple):
     """What a live worker says of itself."""
 
     name: str
     model: str
-    #: `loading` until its base is warm, then `warm`
+    #: `loading` until its base is warm, then `warm`; `draining` while it was told to take no jobs
     state: str
     #: applied now
     loaded: Sequence[AppliedLora]
     job_id: str | None
+
+    @property
+    def takes_jobs(self) -> bool:
+        """True unless it was told not to."""
+        return self.state != DRAINING
 
 
 class JobStore(Protocol):

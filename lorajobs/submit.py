@@ -6,7 +6,8 @@ import uuid
 from collections.abc import Mapping
 from typing import Protocol
 
-from lorajobs.errors import StoreUnavailable
+from lorajobs.catalog import Catalog
+from lorajobs.errors import JobNotFinished, StoreUnavailable
 from lorajobs.jobs import Job, JobStatus
 from lorajobs.plan import Plan
 from lorajobs.store import JobStore
@@ -50,3 +51,16 @@ def submit(plan: Plan, store: JobStore, queue: Tickets) -> Job:
         # ticket.
         _log.warning("job %s was accepted, but: %s", job.id, error.detail)
         return job
+
+
+def resubmit(job_id: str, catalog: Catalog, store: JobStore, queue: Tickets) -> Job:
+    """Submits an ended job again under a new id, with `retry_of` its old one.
+
+    Raises: JobNotFound, JobNotFinished, ConfigError if its base is configured no more, QueueFull,
+    StoreUnavailable.
+    """
+    job = store.get(job_id)
+    if not job.status.is_terminal:
+        raise JobNotFinished(f"job {job_id} is {job.status}; only an ended job is submitted again")
+    spec = job.spec.model_copy(update={"retry_of": job_id})
+    return submit(Plan(spec, job.warnings, catalog.require(spec.model).queue), store, queue)

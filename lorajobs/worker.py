@@ -21,6 +21,7 @@ from lorajobs.cancel import COMMAND
 from lorajobs.catalog import Catalog, ModelEntry
 from lorajobs.celery import make_app
 from lorajobs.claim import Parent, TicketTask
+from lorajobs.drain import DRAIN, RESUME
 from lorajobs.engine.base import Engine, LocalAdapter
 from lorajobs.errors import ConfigError, LoraJobsError, StoreUnavailable
 from lorajobs.fetcher import Fetcher
@@ -31,7 +32,7 @@ from lorajobs.renewal import LeaseRenewal
 from lorajobs.rescue import rescue
 from lorajobs.settings import Settings
 from lorajobs.storage import open_store
-from lorajobs.store import WorkerState
+from lorajobs.store import DRAINING, WorkerState
 from lorajobs.tasks.generate import GenerateTask
 from lorajobs.tickets import TicketQueue
 from lorajobs.worker_page import WorkerPage
@@ -144,16 +145,17 @@ def _look(parent: Parent, children: Collection[int]) -> None:
         celery_state.should_stop = 1
         return
     leases = parent.leases()
-    if leases and parent.page.is_overdue():
+    warm = parent.page.is_ready(children)
+    # One that still loads its base has taken no job yet.
+    if warm and leases and parent.page.is_overdue():
         # Its job goes back through the hook that any death of a child takes.
         log.error("job %s: the child hangs and is killed", leases[0].job_id)
         for child in children:
             os.kill(child, signal.SIGKILL)
-    warm = parent.page.is_ready(children)
     state = WorkerState(
         name=parent.name,
         model=parent.entry.id,
-        state="warm" if warm else "loading",
+        state=DRAINING if parent.draining.is_set() else "warm" if warm else "loading",
         loaded=parent.page.loaded() if warm else (),
         job_id=leases[0].job_id if leases else None,
     )
@@ -168,10 +170,30 @@ def cancel_job(state: object, job_id: str, attempt: int) -> dict[str, str]:
     return {"ok": "asked"}
 
 
+@control_command(name=DRAIN)
+def drain_worker(state: Any) -> dict[str, str]:  # noqa: ANN401
+    """Takes no more tickets; one that is held goes back when it is looked at next."""
+    parent, consumer = TicketTask.parent, state.consumer
+    parent.draining.set()
+    consumer.call_soon(consumer.cancel_task_queue, parent.entry.queue)
+    return {"ok": "drained"}
+
+
+@control_command(name=RESUME)
+def resume_worker(state: Any) -> dict[str, str]:  # noqa: ANN401
+    """Takes tickets again."""
+    parent, consumer = TicketTask.parent, state.consumer
+    parent.draining.clear()
+    consumer.call_soon(consumer.add_task_queue, parent.entry.queue)
+    return {"ok": "resumed"}
+
+
 def _start_child(parent: Parent, make_engine: MakeEngine) -> None:
     """Loads the base and the pre-loaded adapters, then says that the worker is ready."""
     # Ctrl-C in a terminal reaches the child too; the parent alone decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # The promise of the child that this one replaces is not its own; a base may load for long.
+    parent.page.say_alive(FOREVER)
     try:
         bench = GenerateTask.bench = _open_bench(parent, make_engine)
         Fetcher(bench.store, bench.library, parent.entry.id, parent.settings.max_attempts).start()

@@ -77,7 +77,10 @@ class WorkerPage:
         self._failure.write(detail.encode()[:4096])
 
     def say_alive(self, within_s: float) -> None:
-        """Promises another sign of life within so many seconds."""
+        """Promises another sign of life within so many seconds.
+
+        The parent promises the first one, when it hands a job to the waiting child.
+        """
         self._alive.write(repr(time.monotonic() + within_s).encode())
 
     # The parent reads

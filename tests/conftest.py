@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 # Before anything reads it: the hub's and boto3's variables count at import.
 for _name in list(os.environ):
@@ -17,6 +18,13 @@ os.environ |= {
     "NO_PROXY": "127.0.0.1,localhost",
     "no_proxy": "127.0.0.1,localhost",
 }
+
+# The same examples in every run; `pytest --hypothesis-profile=thorough --timeout=0` looks for more.
+settings.register_profile("steady", deadline=None, derandomize=True, stateful_step_count=100)
+settings.register_profile(
+    "thorough", deadline=None, max_examples=2000, stateful_step_count=200, print_blob=True
+)
+settings.load_profile("steady")
 
 from tests.services.valkey import valkey  # noqa: E402
 from tests.services.weed import S3Server, weed  # noqa: E402

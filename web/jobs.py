@@ -121,7 +121,9 @@ def _queue(job: Job) -> dict[str, object] | None:
     place = d.store.place(job.id, int(entry.reorder_window_s * 1_000_000) if entry else 0)
     if place is None:
         return None
-    return queue_document(place, sum(w.model == job.spec.model for w in d.fleet.workers()))
+    return queue_document(
+        place, sum(w.model == job.spec.model and w.takes_jobs for w in d.fleet.workers())
+    )
 
 
 def _answer(job: Job, status: int = 200) -> Response:

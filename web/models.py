@@ -6,7 +6,7 @@ from flask import Blueprint, Response, jsonify
 
 from lorajobs.catalog import ModelEntry
 from lorajobs.document import without_secrets
-from lorajobs.store import WorkerState
+from lorajobs.store import DRAINING, WorkerState
 from web.deps import deps
 from web.query import no_query
 
@@ -54,8 +54,6 @@ def _document(entry: ModelEntry, workers: Sequence[WorkerState], waiting: int) -
 
 
 def _state(workers: Sequence[WorkerState]) -> str:
-    """`warm` if any worker is, `cold` if there is none."""
+    """That of the worker nearest to a job, `cold` if there is none."""
     states = {worker.state for worker in workers}
-    if "warm" in states:
-        return "warm"
-    return "loading" if states else "cold"
+    return next((state for state in ("warm", "loading", DRAINING) if state in states), "cold")

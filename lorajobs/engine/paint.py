@@ -37,9 +37,10 @@ class PaintEngine:
     raises that error after half of the steps.
     """
 
-    def __init__(self, step_s: float = 0.0) -> None:
-        """`step_s` is how many seconds each denoise step takes."""
+    def __init__(self, step_s: float = 0.0, swap_s: float = 0.0) -> None:
+        """How many seconds each denoise step and each change of the adapters take."""
         self._step_s = step_s
+        self._swap_s = swap_s
         self._loaded = False
         self._applied: tuple[AppliedLora, ...] = ()
 
@@ -61,9 +62,9 @@ class PaintEngine:
 
         Raises: LoraNotApplied if a file is missing.
         """
-        self._applied = ()
+        before, self._applied = self._applied, ()
         self.preload(adapters)
-        self._applied = tuple(
+        wanted = tuple(
             AppliedLora(
                 id=use.adapter.id,
                 revision=use.adapter.revision,
@@ -72,6 +73,9 @@ class PaintEngine:
             )
             for use, _ in adapters
         )
+        if wanted != before:
+            time.sleep(self._swap_s)
+        self._applied = wanted
         return self._applied
 
     def applied(self) -> Sequence[AppliedLora]:

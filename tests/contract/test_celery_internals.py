@@ -12,8 +12,10 @@ from billiard.exceptions import Terminated, WorkerLostError
 from celery import Celery
 from celery.concurrency.prefork import TaskPool
 from celery.worker import state, strategy
+from celery.worker.consumer import Consumer
 from celery.worker.control import Panel
 from celery.worker.request import Request, create_request_cls
+from kombu.message import Message
 
 from lorajobs.celery import make_app
 from lorajobs.errors import StoreUnavailable
@@ -111,6 +113,16 @@ def test_a_strategy_takes_a_message_and_its_callbacks() -> None:
 )
 def test_request_hooks(hook: str, parameters: list[str]) -> None:
     assert list(inspect.signature(getattr(Request, hook)).parameters) == parameters
+
+
+def test_a_consumer_leaves_and_joins_a_queue_and_a_message_goes_back() -> None:
+    for method in (Consumer.cancel_task_queue, Consumer.add_task_queue):
+        assert list(inspect.signature(method).parameters)[:2] == ["self", "queue"]
+    # Else a queue that was left would be joined again at a reconnect, or the other way round.
+    assert "deselect(queue)" in inspect.getsource(Consumer.cancel_task_queue)
+    assert "select_add(" in inspect.getsource(Consumer.add_task_queue)
+    reject = inspect.signature(Message.reject_log_error)
+    assert list(reject.parameters) == ["self", "logger", "errors", "requeue"]
 
 
 def test_the_rest_of_what_we_touch() -> None:

@@ -69,10 +69,11 @@ class Line:
         return self.start("courier", "-m", "lorajobs", "courier")
 
     def start_painter(
-        self, name: str = "painter", step_s: float = 0.0
+        self, name: str = "painter", step_s: float = 0.0, swap_s: float = 0.0
     ) -> "subprocess.Popen[bytes]":
         """Starts a worker that paints, and waits until it is warm."""
-        return self._warm(name, "-m", "tests.services.paint_worker", "demo", str(step_s))
+        costs = (str(step_s), str(swap_s))
+        return self._warm(name, "-m", "tests.services.paint_worker", "demo", *costs)
 
     def start_worker(self, name: str = "worker") -> subprocess.Popen[bytes]:
         """Starts a worker on the demo base, and waits until it is warm."""

@@ -1,4 +1,7 @@
-"""A real worker process that paints instead of running a pipeline; for tests of the queue."""
+"""A real worker process that paints instead of running a pipeline; for tests of the queue.
+
+Arguments: the base, and the seconds that a step and, if given, a change of adapters take.
+"""
 
 import sys
 
@@ -10,7 +13,7 @@ from lorajobs.worker import run_worker
 
 
 def _paint(entry: ModelEntry, settings: Settings) -> Engine:
-    return PaintEngine(step_s=float(sys.argv[2]))
+    return PaintEngine(*map(float, sys.argv[2:]))
 
 
 if __name__ == "__main__":

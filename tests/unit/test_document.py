@@ -77,6 +77,7 @@ def test_a_waiting_job() -> None:
         "warnings": [],
         "queue": {"position": 3},
         "attempts": 0,
+        "retry_of": None,
         "created_at": "1970-01-01T00:00:00.000Z",
         "started_at": None,
         "completed_at": None,
@@ -155,6 +156,12 @@ def test_adapters_are_shown_as_they_were_asked_for() -> None:
 @pytest.mark.parametrize("secret", ["t0ken", "X-Amz", "internal-host", "hf:secret", "blob:"])
 def test_what_is_nobodys_business_is_not_shown(secret: str) -> None:
     assert secret not in json.dumps(document(ended()))
+
+
+def test_a_job_submitted_again_names_the_old_one_outside_of_its_input() -> None:
+    made = document(a_job(retry_of="j0"))
+    assert made["retry_of"] == "j0"
+    assert "retry_of" not in made["input"]
 
 
 def test_a_failed_job_says_why() -> None:

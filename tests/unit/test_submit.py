@@ -4,10 +4,11 @@ from collections.abc import Mapping
 
 import pytest
 
-from lorajobs.errors import StoreUnavailable
+from lorajobs.catalog import Catalog
+from lorajobs.errors import ConfigError, JobNotFinished, JobNotFound, StoreUnavailable
 from lorajobs.jobs import JobStatus, JobWarning
 from lorajobs.plan import Plan
-from lorajobs.submit import submit
+from lorajobs.submit import resubmit, submit
 from lorajobs.testing import ManualClock, MemoryJobStore
 from tests.jobs import a_spec
 
@@ -71,3 +72,28 @@ def test_a_job_is_accepted_though_its_ticket_is_not(caplog: pytest.LogCaptureFix
 def test_ids_are_random() -> None:
     store = MemoryJobStore()
     assert len({submit(PLAN, store, SameServer()).id for _ in range(10)}) == 10
+
+
+def test_an_ended_job_is_submitted_again_with_all_it_had() -> None:
+    store, queue = MemoryJobStore(), OtherServer()
+    old = submit(PLAN, store, queue)
+    store.cancel(old.id)
+    new = resubmit(old.id, Catalog.load(None), store, queue)
+    assert store.get(new.id) == new
+    assert new.id != old.id
+    assert new.spec == old.spec.model_copy(update={"retry_of": old.id})
+    assert (new.status, new.warnings) == (JobStatus.QUEUED, PLAN.warnings)
+    assert queue.published == ["base.demo", "base.demo"]
+
+
+def test_only_an_ended_job_of_a_configured_base_is_submitted_again() -> None:
+    store, queue, catalog = MemoryJobStore(), OtherServer(), Catalog.load(None)
+    job = submit(PLAN, store, queue)
+    with pytest.raises(JobNotFinished, match="is queued; only an ended job"):
+        resubmit(job.id, catalog, store, queue)
+    with pytest.raises(JobNotFound):
+        resubmit("nope", catalog, store, queue)
+    gone = submit(PLAN._replace(spec=a_spec(model="gone")), store, queue)
+    store.cancel(gone.id)
+    with pytest.raises(ConfigError, match="no model 'gone' is configured"):
+        resubmit(gone.id, catalog, store, queue)

@@ -30,7 +30,14 @@ def test_models_are_shown_with_defaults_limits_and_schedulers(api: Api) -> None:
 
 @pytest.mark.parametrize(
     ("states", "state"),
-    [([], "cold"), (["loading"], "loading"), (["warm"], "warm"), (["loading", "warm"], "warm")],
+    [
+        ([], "cold"),
+        (["loading"], "loading"),
+        (["warm"], "warm"),
+        (["loading", "warm"], "warm"),
+        (["draining"], "draining"),
+        (["draining", "warm"], "warm"),
+    ],
 )
 def test_a_model_is_as_warm_as_its_warmest_worker(api: Api, states: list[str], state: str) -> None:
     api.store.put_worker(worker("other", "loading", model="third"), ttl_s=6)

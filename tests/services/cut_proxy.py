@@ -22,20 +22,28 @@ class CutProxy(ThreadingTCPServer):
     daemon_threads = True
     request_queue_size = 64
 
-    def __init__(self, target: int, share: float, seed: int) -> None:
+    def __init__(self, target: int, share: float = 0.0, seed: int = 0) -> None:
         super().__init__((HOST, 0), _Link)
         self.target = target
         self.share = share
         self.cuts = 0
         self._rng = random.Random(seed)
+        self._words = b""
 
     @property
     def port(self) -> int:
         """Where it listens."""
         return int(self.server_address[1])
 
-    def draws_cut(self) -> bool:
-        """True if the reply to the request at hand is to be lost."""
+    def cut_at(self, words: bytes) -> None:
+        """Loses the reply to the next request with these words in it."""
+        self._words = words
+
+    def loses_reply(self, request: bytes) -> bool:
+        """True if the reply to this request is to be lost."""
+        if self._words and self._words in request:
+            self._words = b""
+            return True
         return self._rng.random() < self.share
 
 
@@ -67,7 +75,7 @@ class _Link(BaseRequestHandler):
                     if not data:
                         return
                     if source is self.request:
-                        cut = cut or self.server.draws_cut()
+                        cut = cut or self.server.loses_reply(data)
                     elif cut:
                         self.server.cuts += 1
                         return

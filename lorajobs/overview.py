@@ -1,0 +1,135 @@
+"""What an operator sees of every base: its queue, what waits in it, and who works on it."""
+
+from collections.abc import Sequence
+
+from lorajobs.catalog import Catalog
+from lorajobs.document import without_secrets
+from lorajobs.errors import JobNotFound
+from lorajobs.jobs import Frozen, Job
+from lorajobs.redis_store import RedisJobStore
+from lorajobs.store import WaitingGroup, WaitingJob, WorkerState
+from lorajobs.tickets import TicketQueue
+
+#: The groups that are shown of each base.
+LARGEST = 5
+#: Longer than any job waits, so that no group is too young to be seen.
+_ALL_US = 10**15
+_SHORT = 12
+
+
+class AdapterView(Frozen):
+    """An adapter by its id, or by the start of its SHA-256 if no job tells the id any more."""
+
+    id: str
+    scale: float
+
+
+class GroupView(Frozen):
+    """Waiting jobs that need the same adapters; none for the base alone."""
+
+    loras: tuple[AdapterView, ...]
+    waiting: int
+    #: seconds since the submit of the job at its head
+    oldest_s: float
+
+
+class WorkerView(Frozen):
+    """A live worker."""
+
+    name: str
+    state: str
+    loaded: tuple[AdapterView, ...]
+    job_id: str | None
+
+
+class QueueView(Frozen):
+    """One base; `waiting` counts no jobs that are held back until their next attempt."""
+
+    model: str
+    waiting: int
+    #: seconds since the submit of the job at the head, None if nothing waits
+    oldest_s: float | None
+    running: int
+    #: messages on the broker, None for a base that is configured no more
+    tickets: int | None
+    #: True if jobs wait and no live worker takes them
+    no_worker: bool
+    #: the largest of the 32 groups whose heads are oldest, largest first
+    groups: tuple[GroupView, ...]
+    workers: tuple[WorkerView, ...]
+
+
+class Overview(Frozen):
+    """All bases: those configured, and those that jobs still wait for."""
+
+    queues: tuple[QueueView, ...]
+
+
+def overview(store: RedisJobStore, tickets: TicketQueue, catalog: Catalog) -> Overview:
+    """Looks at all queues; not one moment of all, since each base is read by itself.
+
+    Raises: StoreUnavailable.
+    """
+    backlog, running, workers = store.backlog(), store.running(), store.workers()
+    models = dict.fromkeys([*catalog.models, *(m for m, waiting in backlog.items() if waiting)])
+    queues = []
+    for model in models:
+        own = [worker for worker in workers if worker.model == model]
+        entry = catalog.models.get(model)
+        waiting = backlog.get(model, 0)
+        snapshot = store.snapshot(model, window_us=_ALL_US)
+        head = snapshot.waiting[0] if snapshot.waiting else None
+        largest = sorted(snapshot.groups, key=lambda group: -group.waiting)[:LARGEST]
+        queues.append(
+            QueueView(
+                model=model,
+                waiting=waiting,
+                oldest_s=_age_s(head, _job(store, head), snapshot.now_us) if head else None,
+                running=running.get(model, 0),
+                tickets=tickets.depth(entry.queue) if entry else None,
+                no_worker=bool(waiting) and not any(worker.takes_jobs for worker in own),
+                groups=tuple(_group(store, group, snapshot.now_us) for group in largest),
+                workers=tuple(map(_worker, own)),
+            )
+        )
+    return Overview(queues=tuple(queues))
+
+
+def _job(store: RedisJobStore, waiting: WaitingJob) -> Job | None:
+    try:
+        return store.get(waiting.id)
+    except JobNotFound:
+        return None
+
+
+def _age_s(waiting: WaitingJob, job: Job | None, now_us: int) -> float:
+    # The score is the submit less a head start, so it is only the second best answer.
+    since_us = job.created_ms * 1000 if job else waiting.score_us
+    return round(max(0, now_us - since_us) / 1_000_000, 1)
+
+
+def _group(store: RedisJobStore, group: WaitingGroup, now_us: int) -> GroupView:
+    job = _job(store, group.oldest)
+    return GroupView(
+        loras=tuple(_of_job(job) if job else _of_name(group.oldest.group)),
+        waiting=group.waiting,
+        oldest_s=_age_s(group.oldest, job, now_us),
+    )
+
+
+def _of_job(job: Job) -> Sequence[AdapterView]:
+    return [
+        AdapterView(id=without_secrets(use.adapter.id), scale=use.scale) for use in job.spec.loras
+    ]
+
+
+def _of_name(group: str) -> Sequence[AdapterView]:
+    uses = [use.split("@") for use in group.split(",") if use]
+    return [AdapterView(id=sha256[:_SHORT], scale=float(scale)) for sha256, scale in uses]
+
+
+def _worker(worker: WorkerState) -> WorkerView:
+    loaded = [AdapterView(id=without_secrets(use.id), scale=use.scale) for use in worker.loaded]
+    return WorkerView(
+        name=worker.name, state=worker.state, loaded=tuple(loaded), job_id=worker.job_id
+    )
