@@ -1,5 +1,6 @@
 """What it takes a worker to get its next job, at several depths of the queue."""
 
+import ctypes
 import tempfile
 import time
 import uuid
@@ -18,6 +19,7 @@ from lorajobs.catalog import Catalog
 from lorajobs.celery import make_app
 from lorajobs.claim import Parent
 from lorajobs.jobs import AppliedLora, Job, JobSpec, JobStatus, Lease, Outcome
+from lorajobs.policy import choose
 from lorajobs.redis_client import connect
 from lorajobs.redis_store import RedisJobStore
 from lorajobs.settings import Settings
@@ -29,6 +31,7 @@ from tests.services.valkey import valkey
 ADAPTERS = 10
 #: Other live workers, each with an adapter applied.
 NEIGHBOURS = 4
+WINDOW_US = 10_000_000
 CHUNK = 1000
 RULES = QueueRules(lease_s=3600, max_waiting=10**9)
 MOST_P99_MS = 1.5
@@ -42,7 +45,7 @@ class Sample(NamedTuple):
 
     #: from start to end
     claim: float
-    #: of that, when this thread or the server computed: what is left on a machine with nobody else
+    #: of that, when this thread or the server computed instead of waiting for a core
     work: float
     #: a bare PING just before
     ping: float
@@ -78,7 +81,9 @@ class Depth(NamedTuple):
 class Claims:
     """One worker's parent on a queue of a given depth, which claims but never runs."""
 
-    def __init__(self, url: str, folder: Path) -> None:
+    def __init__(self, url: str, pid: int, folder: Path) -> None:
+        """`pid` is the server's."""
+        self._server_clock = cpu_clock(pid)
         self._client: Any = connect(url)
         self._store = RedisJobStore(self._client, RULES)
         self._specs = cycle([spec_of(BASE, name_of(i)) for i in range(ADAPTERS)])
@@ -126,9 +131,10 @@ class Claims:
             name = f"neighbour-{number}"
             state = WorkerState(name=name, model=BASE, state="warm", loaded=(), job_id=None)
             self._store.put_worker(state, 3600)
-            snapshot = self._store.snapshot(BASE, name)
-            self._store.claim(BASE, snapshot.waiting[number].id, name, name)
-            self._waiting -= 1
+            snapshot = self._store.snapshot(BASE, name, window_us=WINDOW_US)
+            if chosen := choose(snapshot, WINDOW_US):
+                self._store.claim(BASE, chosen.id, name, name)
+                self._waiting -= 1
 
     def measure(self, count: int) -> Depth:
         """Claims so many jobs; each is replaced by a new one of the same adapter."""
@@ -146,17 +152,14 @@ class Claims:
 
     def _claim(self) -> tuple[float, float, Job]:
         """One claim: how long it took and how long was computed for it."""
-        served, used, begun = self._served_ms(), time.thread_time(), time.perf_counter()
+        server = time.clock_gettime(self._server_clock)
+        used, begun = time.thread_time(), time.perf_counter()
         job = self._parent.claim(str(uuid.uuid4()))
-        ended, used = time.perf_counter(), 1000 * (time.thread_time() - used)
+        took, used = time.perf_counter() - begun, time.thread_time() - used
         if job is None:
             raise RuntimeError("nothing was claimed although jobs wait")
-        return 1000 * (ended - begun), used + self._served_ms() - served, job
-
-    def _served_ms(self) -> float:
-        """How long the server has computed so far for the commands that a claim sends."""
-        known = self._client.info("commandstats")
-        return sum(known[f"cmdstat_{name}"]["usec"] for name in ("evalsha", "hgetall")) / 1000
+        served = time.clock_gettime(self._server_clock) - server
+        return 1000 * took, 1000 * (used + served), job
 
 
 def _job(spec: JobSpec) -> Job:
@@ -171,11 +174,22 @@ def _applied(job: Job) -> Sequence[AppliedLora]:
     ]
 
 
+def cpu_clock(pid: int) -> int:
+    """The clock that runs while a process of this machine computes, for `time.clock_gettime`.
+
+    Raises: ProcessLookupError.
+    """
+    clock = ctypes.c_int()
+    if ctypes.CDLL(None).clock_getcpuclockid(pid, ctypes.byref(clock)):
+        raise ProcessLookupError(pid)
+    return clock.value
+
+
 @contextmanager
-def claims(url: str) -> Iterator[Claims]:
+def claims(url: str, pid: int) -> Iterator[Claims]:
     """A worker's parent on this server."""
     with tempfile.TemporaryDirectory(prefix="lorajobs-bench-") as folder:
-        made = Claims(url, Path(folder))
+        made = Claims(url, pid, Path(folder))
         try:
             made.shelve()
             yield made
@@ -188,7 +202,7 @@ def measure(depths: Sequence[int], count: int) -> tuple[Part, Sequence[Depth]]:
     with (
         tempfile.TemporaryDirectory(prefix="lorajobs-bench-") as folder,
         valkey(Path(folder)) as server,
-        claims(server.url) as worker,
+        claims(server.url, server.pid) as worker,
     ):
         worker.fill(depths[0])
         worker.staff()

@@ -95,7 +95,7 @@ A_KNOWN_JOB = some(lambda ledger: ledger.entries)
 A_WAITING_JOB = some(_waiting)
 AN_ENDED_JOB = some(_ended, _ended, _ids)
 A_HELD_LEASE = some(Ledger.held)
-A_LEASE = some(Ledger.held, Ledger.held, _leases)
+A_LEASE = some(Ledger.held, Ledger.held, Ledger.zombies, _leases)
 A_DELIVERY = some(lambda ledger: ledger.hands)
 
 IF_JOBS = precondition(lambda machine: machine.ledger.ids)

@@ -90,6 +90,11 @@ class Ledger:
         """The leases that are not lost."""
         return [lease for lease in self.leases if self.owned(lease)]
 
+    def zombies(self) -> Sequence[Lease]:
+        """The leases that are lost while their jobs wait or run."""
+        lost = (lease for lease in self.leases if not self.owned(lease))
+        return [z for z in lost if (e := self.entries.get(z.job_id)) and not e.status.is_terminal]
+
     def waiting(self, model: str) -> Sequence[Entry]:
         """The queue of one base: by priority, then in the order of the submits for ever."""
         queue = [e for e in self.entries.values() if e.waits and e.job.spec.model == model]

@@ -144,20 +144,36 @@ class StoreMachine(RuleBasedStateMachine):
         assert self.store.renew(lease, said) is self.ledger.renew(lease, said)
 
     @IF_LEASES
-    @rule(lease=A_LEASE, statuses=st.lists(AN_END, min_size=1, max_size=2))
-    def finish(self, lease: Lease, statuses: list[JobStatus]) -> None:
+    @rule(
+        lease=A_LEASE,
+        statuses=st.lists(AN_END, min_size=1, max_size=2),
+        then_cancel=st.booleans(),
+    )
+    def finish(self, lease: Lease, statuses: list[JobStatus], then_cancel: bool) -> None:
         for status in statuses:
             outcome = outcomes(lease)[status]
             assert self.store.finish(lease, outcome) is self.ledger.finish(lease, outcome)
+        if then_cancel:
+            self.cancel(lease.job_id)
 
     @IF_LEASES
-    @rule(
-        lease=A_LEASE,
-        delay_s=st.sampled_from((0, DELAY_S)),
-        refund=st.booleans(),
-        ticket=st.booleans(),
-    )
-    def requeue(self, lease: Lease, delay_s: float, refund: bool, ticket: bool) -> None:
+    @rule(lease=A_LEASE, delay_s=st.sampled_from((0, DELAY_S)), ticket=st.booleans())
+    def requeue(self, lease: Lease, delay_s: float, ticket: bool) -> None:
+        self._requeue(lease, delay_s=delay_s, refund=False, ticket=ticket)
+
+    @IF_HELD
+    @rule(lease=A_HELD_LEASE, refunds=st.lists(st.booleans(), min_size=1, max_size=3))
+    def retry(self, lease: Lease, refunds: list[bool]) -> None:
+        """A job comes back to its worker time and again, for a shutdown or for an error."""
+        entry = self.ledger.entries[lease.job_id]
+        for refund in refunds:
+            self._requeue(lease, delay_s=0, refund=refund, ticket=False)
+            if not entry.waits:
+                return
+            self._claim(entry.job.spec.model, lease.job_id, self.ledger.owners[lease], "again")
+            lease = Lease(lease.job_id, entry.attempt)
+
+    def _requeue(self, lease: Lease, *, delay_s: float, refund: bool, ticket: bool) -> None:
         error = an_error(f"tried_{lease.attempt}")
         pushed = self.backend.ticket if ticket else None
         status = self.store.requeue(lease, error, delay_s=delay_s, refund=refund, ticket=pushed)
@@ -166,16 +182,19 @@ class StoreMachine(RuleBasedStateMachine):
     @IF_HELD
     @rule(lease=A_HELD_LEASE)
     def crash(self, lease: Lease) -> None:
-        self.hang(lease)
+        self._lose(lease)
         self.ledger.leases.remove(lease)
 
     @IF_HELD
-    @rule(lease=A_HELD_LEASE)
-    def hang(self, lease: Lease) -> None:
-        """A lease runs out while the others are renewed, and the job is rescued.
+    @rule(lease=A_HELD_LEASE, worker=A_WORKER, ticket=A_TICKET)
+    def hang(self, lease: Lease, worker: str, ticket: str) -> None:
+        """Like a crash, but once another has the job, the worker comes back with its lease."""
+        self._lose(lease)
+        entry = self.ledger.entries[lease.job_id]
+        self._claim(entry.job.spec.model, lease.job_id, worker, ticket)
 
-        Unlike one that crashed, this worker comes back: its lease stays in use.
-        """
+    def _lose(self, lease: Lease) -> None:
+        """A lease runs out while the others are renewed, and the job is rescued."""
         self.pass_time(1)
         for other in self.ledger.held():
             if other != lease:
