@@ -1,6 +1,7 @@
 # make demo   pictures from the bundled base through the real queue, in demo-out/
 # make up     the same processes, left running
 # make check  linters, types and all tests that need no root; make lint, test, test-unit: its parts
+# make bench-queue   swaps, waits, capacity, claims and submits of the queue: tables, bench-out/queue.png
 # Each installs what it needs into .venv first; delete .venv to start afresh.
 
 PYTHON ?= python3
@@ -12,7 +13,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS)
 # Several processes with several torch threads each are ten times slower than with one.
 export OMP_NUM_THREADS = 1
 
-.PHONY: demo up check lint test test-unit test-system format docs clean
+.PHONY: demo up check lint test test-unit test-system format docs clean bench-queue
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/demo.installed
@@ -46,6 +47,9 @@ test-system: $(VENV)/dev.installed
 	        apt-get install -qq --no-install-recommends rabbitmq-server; }
 	$(BIN)/pytest -m system
 
+bench-queue: $(VENV)/dev.installed
+	$(BIN)/python -m bench.queue --out bench-out
+
 format: $(VENV)/dev.installed
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
@@ -55,7 +59,7 @@ docs: $(VENV)/dev.installed
 	$(BIN)/lorajobs settings --into README.md
 
 clean:
-	rm -rf $(VENV) demo-out build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) demo-out bench-out build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "lorajobs needs Python 3.11 or newer: make PYTHON=python3.12 …")'

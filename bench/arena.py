@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,13 +47,16 @@ class Outage:
 
 @dataclass
 class Slot:
-    """The place of one worker; whoever dies in it is replaced."""
+    """The place of one process; what dies in it is replaced."""
 
     name: str
+    start: Callable[[], "subprocess.Popen[bytes]"]
     process: "subprocess.Popen[bytes]"
     #: runs, neither killed nor frozen
     up: bool = True
-    #: since when it could work, by the monotonic clock
+    #: when it began, by the monotonic clock
+    began: float = field(default_factory=time.monotonic)
+    #: since when no fault has hit it, by the same clock
     since: float = field(default_factory=time.monotonic)
     #: when it was last seen running a job, by the same clock
     active: float = 0.0
@@ -101,56 +104,52 @@ class Broker:
 class Arena:
     """Starts and replaces the processes; only the thread that made it may."""
 
-    def __init__(self, broker: Broker, proxy: CutProxy, made: Line) -> None:
+    def __init__(self, broker: Broker, proxy: CutProxy, made: Line, workers: int) -> None:
+        """Starts everything and waits until all workers are warm."""
         self.broker = broker
         self.proxy = proxy
         self.line = made
-        self.slots: list[Slot] = []
-        #: workers that ended although nobody killed them
+        #: processes that ended although nobody killed them, and workers that did not come to work
         self.exits = 0
-        self.api: subprocess.Popen[bytes] | None = None
-        self.courier: subprocess.Popen[bytes] | None = None
-
-    def start(self, workers: int) -> None:
-        """Starts everything and waits until all workers are warm."""
-        self.api = self.line.start_api()
-        self.courier = self.line.start_courier()
-        for number in range(workers):
-            name = f"worker-{number}"
-            self.slots.append(Slot(name, self._start_worker(name)))
-        self.line.until(lambda: len(self.line.warm_workers()) == workers, "all workers are warm")
-
-    def _start_worker(self, name: str) -> "subprocess.Popen[bytes]":
-        url = f"redis://{HOST}:{self.proxy.port}/0"
+        self.false_starts = 0
+        self.api = self._slot("api", "-m", "lorajobs", "api")
+        self.courier = self._slot("courier", "-m", "lorajobs", "courier")
+        url = f"redis://{HOST}:{proxy.port}/0"
         argv = ("-m", "tests.services.paint_worker", "demo", str(STEP_S))
-        return self.line.start(name, *argv, LORAJOBS_REDIS_URL=url)
+        self.workers = [
+            self._slot(f"worker-{number}", *argv, LORAJOBS_REDIS_URL=url)
+            for number in range(workers)
+        ]
+        made.until(lambda: made.answers("/readyz"), "the API is ready")
+        made.until(lambda: len(made.warm_workers()) == workers, "all workers are warm")
 
-    def replace_worker(self, slot: Slot) -> None:
-        """Puts a new worker in the place of a dead one."""
-        slot.process = self._start_worker(slot.name)
-        slot.up, slot.since = True, time.monotonic()
+    def _slot(self, name: str, *argv: str, **env: str) -> Slot:
+        def start() -> "subprocess.Popen[bytes]":
+            return self.line.start(name, *argv, **env)
 
-    def replace_api(self) -> None:
-        """Starts the API again on its port."""
-        self.api = self.line.start("api", "-m", "lorajobs", "api")
+        return Slot(name, start, start())
+
+    def replace(self, slot: Slot) -> None:
+        """Puts a new process in the place of a dead one."""
+        slot.process = slot.start()
+        slot.up, slot.began, slot.since = True, time.monotonic(), time.monotonic()
+
+    def supervise(self) -> None:
+        """Replaces what ended by itself, as whoever runs the line would."""
+        for slot in (self.api, self.courier, *self.workers):
+            if slot.up and slot.process.poll() is not None:
+                # Celery gives a worker up whose child is killed while it starts.
+                starting = slot in self.workers and slot.active < slot.began
+                log.warning("%s, %d, ended by itself", slot.name, slot.process.pid)
+                self.exits += not starting
+                self.false_starts += starting
+                self.replace(slot)
 
     def return_broker(self) -> None:
         """Starts the broker on its data; from then on all workers can work."""
         self.broker.start()
-        for slot in self.slots:
+        for slot in self.workers:
             slot.since = time.monotonic()
-
-    def replace_courier(self) -> None:
-        """Starts a courier."""
-        self.courier = self.line.start_courier()
-
-    def supervise(self) -> None:
-        """Replaces workers that ended by themselves, as whoever runs them would."""
-        for slot in self.slots:
-            if slot.up and slot.process.poll() is not None:
-                log.warning("%s, %d, ended by itself", slot.name, slot.process.pid)
-                self.exits += 1
-                self.replace_worker(slot)
 
     def orphans(self) -> list[int]:
         """Live processes of sessions whose leader is dead."""
@@ -177,8 +176,8 @@ def _sessions() -> Iterator[tuple[int, int]]:
 
 
 @contextmanager
-def arena(folder: Path, seed: int) -> Iterator[Arena]:
-    """An arena with its broker running; all that it starts is killed at the end."""
+def arena(folder: Path, workers: int, seed: int) -> Iterator[Arena]:
+    """An arena with everything running; all that it starts is killed at the end."""
     broker = Broker(folder / "valkey")
     env = {f"LORAJOBS_{name}": str(value) for name, value in SETTINGS.items()}
     with (
@@ -188,4 +187,4 @@ def arena(folder: Path, seed: int) -> Iterator[Arena]:
     ):
         stack.callback(broker.close)
         broker.start()
-        yield Arena(broker, proxy, made)
+        yield Arena(broker, proxy, made, workers)

@@ -4,10 +4,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from bench.comparison import OURS
 from bench.demand import BASE, OTHER_BASE, Catalogue, name_of
 from bench.disk import Disk
 from bench.policies import FIFO, Policy
-from bench.comparison import OURS
 from bench.report import Goal, Part, at_most, median
 from bench.simulation import A10G, Simulation, spec_of
 from bench.timetable import figures
@@ -107,9 +107,7 @@ class Load(NamedTuple):
         return {"load": self.per_span, "p95_wait_s": waits, "flat_at": mine, "fifo_flat_at": fifo}
 
 
-def _seeds(
-    policy: Policy, load: int, workers: int, seeds: int, hours: float
-) -> Sequence[Cell]:
+def _seeds(policy: Policy, load: int, workers: int, seeds: int, hours: float) -> Sequence[Cell]:
     """One cell for each seed, up to the first whose backlog grows."""
     cells: list[Cell] = []
     while len(cells) < seeds and _flat(cells):

@@ -88,11 +88,11 @@ def _goals(mine: Outcome, gain: float) -> Sequence[Goal]:
 
 def _outcome(policy: str, window_s: float, jobs: int, costs: Costs) -> Outcome:
     with tempfile.TemporaryDirectory(prefix="lorajobs-bench-") as name:
-        runs = _run(Path(name), window_s, jobs, costs)
+        runs = run_burst(Path(name), window_s, jobs, costs)
     return Outcome(policy, figures(runs, window_s), median(gaps_ms(runs)))
 
 
-def _run(folder: Path, window_s: float, jobs: int, costs: Costs) -> Sequence[Run]:
+def run_burst(folder: Path, window_s: float, jobs: int, costs: Costs) -> Sequence[Run]:
     """The timetable of one burst, as if all had been submitted when the workers began."""
     (folder / "valkey").mkdir()
     env = {"LORAJOBS_CONFIG": str(_config(folder, window_s))}

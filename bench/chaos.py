@@ -49,21 +49,20 @@ class Chaos:
         self._hooks = hooks
         self._announcements = Announcements(hooks, SECRET)
         self._ledger = Ledger(url, self._store)
-        self._watch = Watch(url, self._store, place.slots)
+        self._watch = Watch(url, self._store, place.workers)
         self._faults = Faults(place, rng)
         self._report = Report(seed=seed)
 
     def run(self, kills: int) -> tuple[Report, list[str]]:
         """Injects so many faults, waits for rest; returns the figures and what was broken."""
         begun = time.monotonic()
-        waiting = BACKLOG * len(self._place.slots)
+        waiting = BACKLOG * len(self._place.workers)
         traffic = Traffic(
             self._place.line.url, self._hooks.url, self._store, waiting, self.traffic_rng
         )
         traffic.start()
         try:
-            self._rage(kills)
-            broken = self._calm()
+            broken = self._rage(kills) or self._calm()
         finally:
             traffic.stop()
         broken += self._rest(traffic.accepted)
@@ -78,6 +77,7 @@ class Chaos:
         report.kills = self._faults.done.total()
         report.faults = dict(self._faults.done)
         report.exits = self._place.exits
+        report.false_starts = self._place.false_starts
         report.cuts = self._place.proxy.cuts
         report.orphans = len(self._place.orphans())
         report.webhooks_forged = self._announcements.forged
@@ -86,13 +86,16 @@ class Chaos:
         report.seconds = round(time.monotonic() - begun, 1)
         return report, [*broken, *traffic.refusals, *report.broken()]
 
-    def _rage(self, kills: int) -> None:
+    def _rage(self, kills: int) -> list[str]:
         """Until so many faults are done."""
         due = time.monotonic()
         while self._faults.done.total() < kills:
             if time.monotonic() >= due and self._faults.inflict():
                 due = time.monotonic() + self._rng.uniform(*PAUSE_S)
+            if time.monotonic() > due + PATIENCE_S:
+                return ["no worker works that a fault could spare"]
             self._tick()
+        return []
 
     def _calm(self) -> list[str]:
         """Until all is repaired and every worker works again."""
@@ -100,7 +103,7 @@ class Chaos:
         while not self._faults.repaired:
             self._tick()
         calm = time.monotonic()
-        while any(slot.active < calm for slot in self._place.slots):
+        while any(slot.active < calm for slot in self._place.workers):
             if time.monotonic() > calm + PATIENCE_S:
                 return ["not every worker works again"]
             self._tick()
@@ -135,8 +138,7 @@ class Chaos:
 
 def chaos(kills: int, seed: int, workers: int, folder: Path) -> tuple[Report, list[str]]:
     """Runs it in a folder; returns the figures and what was broken."""
-    with receiver() as hooks, arena(folder, seed) as place:
-        place.start(workers)
+    with receiver() as hooks, arena(folder, workers, seed) as place:
         return Chaos(place, hooks, seed).run(kills)
 
 

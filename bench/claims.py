@@ -1,6 +1,5 @@
 """What it takes a worker to get its next job, at several depths of the queue."""
 
-import ctypes
 import tempfile
 import time
 import uuid
@@ -10,6 +9,7 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bench.cpu import clock_of, computed_ms
 from bench.demand import BASE, name_of
 from bench.report import Goal, Part, at_most
 from bench.simulation import spec_of
@@ -83,7 +83,7 @@ class Claims:
 
     def __init__(self, url: str, pid: int, folder: Path) -> None:
         """`pid` is the server's."""
-        self._server_clock = cpu_clock(pid)
+        self._server = [clock_of(pid)]
         self._client: Any = connect(url)
         self._store = RedisJobStore(self._client, RULES)
         self._specs = cycle([spec_of(BASE, name_of(i)) for i in range(ADAPTERS)])
@@ -152,14 +152,13 @@ class Claims:
 
     def _claim(self) -> tuple[float, float, Job]:
         """One claim: how long it took and how long was computed for it."""
-        server = time.clock_gettime(self._server_clock)
-        used, begun = time.thread_time(), time.perf_counter()
+        served, used, begun = computed_ms(self._server), time.thread_time(), time.perf_counter()
         job = self._parent.claim(str(uuid.uuid4()))
         took, used = time.perf_counter() - begun, time.thread_time() - used
+        served = computed_ms(self._server) - served
         if job is None:
             raise RuntimeError("nothing was claimed although jobs wait")
-        served = time.clock_gettime(self._server_clock) - server
-        return 1000 * took, 1000 * (used + served), job
+        return 1000 * took, 1000 * used + served, job
 
 
 def _job(spec: JobSpec) -> Job:
@@ -172,17 +171,6 @@ def _applied(job: Job) -> Sequence[AppliedLora]:
         for use in job.spec.loras
         for a in (use.adapter,)
     ]
-
-
-def cpu_clock(pid: int) -> int:
-    """The clock that runs while a process of this machine computes, for `time.clock_gettime`.
-
-    Raises: ProcessLookupError.
-    """
-    clock = ctypes.c_int()
-    if ctypes.CDLL(None).clock_getcpuclockid(pid, ctypes.byref(clock)):
-        raise ProcessLookupError(pid)
-    return clock.value
 
 
 @contextmanager

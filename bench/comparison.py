@@ -64,7 +64,7 @@ class Row(NamedTuple):
 
 
 def traffic(arrival: str, costs: Costs, seed: int, jobs: int = JOBS) -> Sequence[Arrival]:
-    """The jobs of one seed; at a load the workers would need that share of their time, less swaps."""
+    """The jobs of one seed; a load is the share of the workers' time that they take, less swaps."""
     if arrival == "burst":
         return burst(jobs, ADAPTERS, seed)
     return poisson(jobs, ADAPTERS, LOAD * WORKERS * 1000 / costs.job_ms, seed)

@@ -6,7 +6,6 @@ import logging
 import os
 import random
 import signal
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -74,33 +73,41 @@ class Faults:
         due = time.monotonic() + seconds
         heapq.heappush(self._repairs, (due, next(self._order), repair))
 
-    def _slot(self) -> Slot | None:
+    def _worker(self) -> Slot | None:
         """A worker that another one can stand in for, so that the line never stands still."""
-        able = [slot for slot in self._arena.slots if slot.able]
-        up = [slot for slot in self._arena.slots if slot.up and able not in ([], [slot])]
+        able = [slot for slot in self._arena.workers if slot.able]
+        up = [slot for slot in self._arena.workers if slot.up and able not in ([], [slot])]
         return self._rng.choice(up) if up else None
 
     # Kills
 
     def worker(self) -> bool:
         """Kills a whole worker."""
-        slot = self._slot()
-        if slot is None:
-            return False
-        slot.up = False
-        log.info("worker %s", slot.process.pid)
-        signal_group(slot.process, signal.SIGKILL)
-        self._bury(slot.process, lambda: self._arena.replace_worker(slot))
-        return True
+        return self._kill(self._worker())
 
     def parent(self) -> bool:
         """Kills a worker's parent alone; its child must notice."""
-        slot = self._slot()
-        if slot is None:
+        return self._kill(self._worker(), alone=True)
+
+    def api(self) -> bool:
+        """Kills the API."""
+        return self._kill(self._arena.api)
+
+    def courier(self) -> bool:
+        """Kills the courier."""
+        return self._kill(self._arena.courier)
+
+    def _kill(self, slot: Slot | None, *, alone: bool = False) -> bool:
+        if slot is None or not slot.up:
             return False
         slot.up = False
-        slot.process.kill()
-        self._bury(slot.process, lambda: self._arena.replace_worker(slot))
+        log.info("%s, %d", slot.name, slot.process.pid)
+        if alone:
+            slot.process.kill()
+        else:
+            signal_group(slot.process, signal.SIGKILL)
+        slot.process.wait()
+        self._later(self._rng.uniform(*RESTART_S), lambda: self._arena.replace(slot))
         return True
 
     def child(self) -> bool:
@@ -112,38 +119,17 @@ class Faults:
         slot.since = time.monotonic()
         return True
 
-    def api(self) -> bool:
-        """Kills the API."""
-        return self._server(self._arena.api, self._arena.replace_api)
-
-    def courier(self) -> bool:
-        """Kills the courier."""
-        return self._server(self._arena.courier, self._arena.replace_courier)
-
     def broker(self) -> bool:
         """Kills the broker, which is the store too; it returns with its data."""
         # Not again before somebody has worked.
-        if self._arena.broker.pid is None or not any(slot.able for slot in self._arena.slots):
+        if self._arena.broker.pid is None or not any(slot.able for slot in self._arena.workers):
             return False
         self._arena.broker.kill()
         self._later(self._rng.uniform(*OUTAGE_S), self._arena.return_broker)
         return True
 
-    def _server(
-        self, process: "subprocess.Popen[bytes] | None", replace: Callable[[], None]
-    ) -> bool:
-        if process is None or process.poll() is not None:
-            return False
-        signal_group(process, signal.SIGKILL)
-        self._bury(process, replace)
-        return True
-
-    def _bury(self, process: "subprocess.Popen[bytes]", replace: Callable[[], None]) -> None:
-        process.wait()
-        self._later(self._rng.uniform(*RESTART_S), replace)
-
     def _child(self) -> tuple[Slot, int] | tuple[None, int]:
-        slot = self._slot()
+        slot = self._worker()
         if slot is None:
             return None, 0
         children = children_of(slot.process.pid)
@@ -154,7 +140,7 @@ class Faults:
 
     def frozen_worker(self) -> bool:
         """Stops a whole worker for longer than its lease, then lets it go on."""
-        slot = self._slot()
+        slot = self._worker()
         if slot is None:
             return False
         slot.up = False

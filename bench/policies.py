@@ -34,4 +34,6 @@ STICKY = Policy("sticky", 0, _sticky)
 def ours(window_s: float) -> Policy:
     """The policy that workers run, with a window in seconds."""
     window_us = int(window_s * 1_000_000)
-    return Policy(f"ours, {window_s:g} s", window_s, lambda s, is_here: choose(s, window_us, is_here))
+    return Policy(
+        f"ours, {window_s:g} s", window_s, lambda s, is_here: choose(s, window_us, is_here)
+    )

@@ -6,7 +6,7 @@ One event after the other, so a seed gives the same timetable to the millisecond
 import heapq
 import itertools
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import NamedTuple
@@ -60,9 +60,7 @@ class Outcomes:
 
 
 def _alive(worker: _Worker) -> WorkerState:
-    return WorkerState(
-        name=worker.name, model=worker.model, state="warm", loaded=(), job_id=None
-    )
+    return WorkerState(name=worker.name, model=worker.model, state="warm", loaded=(), job_id=None)
 
 
 @cache
@@ -107,8 +105,7 @@ class Simulation:
 
     def run(self, arrivals: Iterable[Arrival]) -> Outcomes:
         """Until every job has run, or too many wait."""
-        coming = enumerate(arrivals)
-        self._await(coming)
+        self._await(enumerate(arrivals))
         while self._events and not self.seen.flooded:
             self._clock.now_ms, _, event = heapq.heappop(self._events)
             event()
@@ -119,14 +116,17 @@ class Simulation:
 
     # Jobs
 
-    def _await(self, coming: "enumerate[Arrival]") -> None:
-        for number, arrival in itertools.islice(coming, 1):
+    def _await(self, coming: Iterator[tuple[int, Arrival]]) -> None:
+        following = next(coming, None)
+        if following is None:
+            return
+        number, arrival = following
 
-            def arrive() -> None:
-                self._submit(number, arrival)
-                self._await(coming)
+        def arrive() -> None:
+            self._submit(number, arrival)
+            self._await(coming)
 
-            self._at(arrival.at_ms, arrive)
+        self._at(arrival.at_ms, arrive)
 
     def _submit(self, number: int, arrival: Arrival) -> None:
         model = arrival.model

@@ -55,8 +55,10 @@ class Report:
     webhooks_forged: int = 0
     #: the longest that a worker was idle although it was up, the broker too, and jobs waited
     idle_max_s: float = 0.0
-    #: workers that ended although nobody killed them, and were replaced
+    #: processes that ended although nobody killed them
     exits: int = 0
+    #: workers that Celery gave up because a fault hit them while they started
+    false_starts: int = 0
     orphans: int = 0
     cuts: int = 0
     faults: dict[str, int] = field(default_factory=dict)
@@ -74,6 +76,7 @@ class Report:
             f"a job stood still for {self.recovery_max_s} s": self.recovery_max_s
             <= RECOVERY_BOUND_S,
             f"a worker idled for {self.idle_max_s} s": self.idle_max_s <= RECOVERY_BOUND_S,
+            f"{self.exits} processes ended by themselves": self.exits == 0,
             f"{self.orphans} orphaned processes": self.orphans == 0,
         }
         return [broken for broken, kept in promises.items() if not kept]

@@ -1,6 +1,7 @@
 """The Celery app, found by `celery -A lorajobs`: queues, reliability settings, tasks."""
 
 import warnings
+from contextlib import suppress
 from typing import Any
 
 from celery import Celery, signals
@@ -19,12 +20,19 @@ RECONNECT_S = 1.0
 
 
 class _Connection(Connection):
-    """Looks for its broker at a steady pace: kombu's own pauses grow to 30 seconds."""
+    """A connection that outlives its broker's death better than kombu's own."""
 
     def ensure_connection(self, *args: Any, **kwargs: Any) -> Connection:  # noqa: ANN401
-        """Waits for the broker; Celery leaves the pauses to kombu's defaults."""
+        """Waits for the broker at a steady pace; kombu's pauses grow to 30 seconds."""
         pace = {"interval_start": RECONNECT_S, "interval_step": 0, "interval_max": RECONNECT_S}
         return super().ensure_connection(*args, **{**pace, **kwargs})
+
+    def maybe_close_channel(self, channel: Any) -> None:  # noqa: ANN401
+        """Closes a channel, whatever state it is in."""
+        # Celery closes twice. If a message was unsettled while the channel polled a broker that
+        # is gone, the second time finds no transport, and that ended the whole process.
+        with suppress(AttributeError):
+            super().maybe_close_channel(channel)
 
 
 class _Amqp(AMQP):

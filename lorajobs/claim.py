@@ -250,7 +250,7 @@ class TicketTask(Task):
 
         def on_ticket(message: Any, body: Any, ack: Any, reject: Any, callbacks: Any) -> None:  # noqa: ANN401
             if parent.draining.is_set():
-                reject(log, consumer.connection_errors, True)
+                _Settlement(message, consumer).reject(log, (), requeue=True)
                 return
             # Not ready, or still busy after a reconnect: the job must stay free for others.
             if not parent.page.is_ready(consumer.pool.info["processes"]) or parent.leases():

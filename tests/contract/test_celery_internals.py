@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,13 +16,16 @@ from celery.worker import state, strategy
 from celery.worker.consumer import Consumer
 from celery.worker.control import Panel
 from celery.worker.request import Request, create_request_cls
+from kombu import Queue
+from kombu.exceptions import OperationalError
 from kombu.message import Message
 
-from lorajobs.celery import make_app
+from lorajobs.celery import RECONNECT_S, make_app
 from lorajobs.errors import StoreUnavailable
 from lorajobs.redis_client import connect
 from lorajobs.settings import Settings
 from lorajobs.tickets import TASK, TicketQueue
+from tests.services.valkey import valkey
 
 
 @pytest.fixture
@@ -123,6 +127,38 @@ def test_a_consumer_leaves_and_joins_a_queue_and_a_message_goes_back() -> None:
     assert "select_add(" in inspect.getsource(Consumer.add_task_queue)
     reject = inspect.signature(Message.reject_log_error)
     assert list(reject.parameters) == ["self", "logger", "errors", "requeue"]
+
+
+def test_a_request_settles_its_ticket_through_what_it_was_given() -> None:
+    # The functions of `_Settlement`, in place of those that only log a failure.
+    ack, reject = inspect.getsource(Request.acknowledge), inspect.getsource(Request.reject)
+    assert "self._on_ack(logger, self._connection_errors)" in ack
+    assert "self._on_reject(logger, self._connection_errors, requeue)" in reject
+
+
+def test_a_broker_that_is_away_is_looked_for_at_a_steady_pace() -> None:
+    pauses: list[float] = []
+    dead = make_app(Settings(redis_url="redis://127.0.0.1:1/0")).connection_for_read()
+    with pytest.raises(OperationalError):
+        # As Celery's consumer calls it.
+        dead.ensure_connection(lambda error, pause: pauses.append(pause), 2, callback=None)
+    assert pauses == [RECONNECT_S, RECONNECT_S]
+
+
+def test_a_connection_closes_twice_although_its_broker_died_while_it_polled(tmp_path: Path) -> None:
+    with valkey(tmp_path) as server:
+        app = make_app(Settings(redis_url=server.url))
+        connection = app.connection_for_read()
+        connection.Consumer(Queue("q"), on_message=lambda message: None).consume()
+        # Celery's remote control has a channel of its own.
+        connection.Consumer(Queue("other"), connection.channel()).consume()
+        connection.SimpleQueue("q").put("never settled")
+        connection.drain_events(timeout=5)
+        with pytest.raises(TimeoutError):
+            connection.drain_events(timeout=0.1)
+    connection.collect(socket_timeout=1)
+    connection.close()
+    app.close()
 
 
 def test_the_rest_of_what_we_touch() -> None:

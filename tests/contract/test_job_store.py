@@ -214,6 +214,16 @@ def test_finish_ends_the_job_with_what_the_attempt_made(store: Store) -> None:
     assert store.get(job.id) == got
 
 
+@pytest.mark.parametrize("status", [JobStatus.FAILED, JobStatus.CANCELED])
+def test_finish_of_an_attempt_that_made_nothing(store: Store, status: JobStatus) -> None:
+    job = a_job(webhook=HOOK)
+    error = DIED if status is JobStatus.FAILED else None
+    assert store.finish(claimed(store, job), Outcome(status=status, error=error))
+    got = store.get(job.id)
+    assert (got.status, got.error, got.step, got.outputs) == (status, error, 0, ())
+    assert [d.event for d in store.due_deliveries(10, 30)] == [f"job.{status}"]
+
+
 def test_a_fenced_attempt_writes_nothing(backend: Backend) -> None:
     store = backend.store
     job = a_job()
@@ -335,6 +345,15 @@ def test_a_canceled_job_is_not_run_again_after_its_worker_died(backend: Backend)
     backend.expire_leases()
     assert store.rescue() == ({}, 1)
     assert store.get(job.id).status is JobStatus.CANCELED
+
+
+def test_a_canceled_job_that_is_put_back_ends(store: Store) -> None:
+    job = a_job()
+    lease = claimed(store, job)
+    store.cancel(job.id)
+    assert store.requeue(lease, DIED, refund=True) is JobStatus.CANCELED
+    got = store.get(job.id)
+    assert (got.status, got.error) == (JobStatus.CANCELED, None)
 
 
 def test_cancel_of_a_delayed_job(backend: Backend) -> None:

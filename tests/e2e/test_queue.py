@@ -6,11 +6,14 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import redis
 
+from tests.services.cut_proxy import CutProxy
 from tests.services.line import Line, children_of, line
+from tests.services.server import HOST, serving
 from tests.services.valkey import valkey
 
 
@@ -92,6 +95,36 @@ def test_a_child_that_hangs_is_killed_and_its_job_runs_again(running: Line, pain
     ended = running.ended(job["id"])
     assert (ended["status"], ended["attempts"]) == ("succeeded", 2)
     assert children_of(painter) != [child]
+
+
+def test_a_child_that_hangs_before_it_takes_its_job_is_killed(running: Line, painter: int) -> None:
+    (child,) = children_of(painter)
+    os.kill(child, signal.SIGSTOP)
+    assert running.ended(running.submit()["id"])["status"] == "succeeded"
+    assert children_of(painter) != [child]
+
+
+@pytest.mark.parametrize("killed", [False, True], ids=["acknowledged", "returned"])
+def test_a_worker_goes_on_although_the_broker_s_answer_to_its_ticket_is_lost(
+    running: Line, killed: bool
+) -> None:
+    port = urlsplit(running.env["LORAJOBS_REDIS_URL"]).port
+    assert port is not None
+    with serving(CutProxy(port)) as proxy:
+        painter = running.start_painter(
+            step_s=0.05, LORAJOBS_REDIS_URL=f"redis://{HOST}:{proxy.port}/0"
+        )
+        job = running.submit(num_inference_steps=20)
+        running.reached(job["id"], lambda j: j["progress"]["step"] > 0)
+        # What settles a message in kombu's Redis transport.
+        proxy.cut_at(b"HDEL\r\n$7\r\nunacked\r\n")
+        if killed:
+            for child in children_of(painter.pid):
+                os.kill(child, signal.SIGKILL)
+        assert running.ended(job["id"])["status"] == "succeeded"
+        running.until(lambda: proxy.cuts == 1, "the answer is lost")
+        assert running.run()["attempts"] == 1
+        running.stop([painter])
 
 
 def test_a_cancellation_takes_effect_within_one_step(running: Line) -> None:

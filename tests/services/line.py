@@ -61,7 +61,7 @@ class Line:
     def start_api(self) -> subprocess.Popen[bytes]:
         """Starts the API and waits until it is ready."""
         process = self.start("api", "-m", "lorajobs", "api")
-        self.until(lambda: self._answers("/readyz"), "the API is ready")
+        self.until(lambda: self.answers("/readyz"), "the API is ready")
         return process
 
     def start_courier(self) -> subprocess.Popen[bytes]:
@@ -69,18 +69,18 @@ class Line:
         return self.start("courier", "-m", "lorajobs", "courier")
 
     def start_painter(
-        self, name: str = "painter", step_s: float = 0.0, swap_s: float = 0.0
+        self, name: str = "painter", step_s: float = 0.0, swap_s: float = 0.0, **env: str
     ) -> "subprocess.Popen[bytes]":
         """Starts a worker that paints, and waits until it is warm."""
         costs = (str(step_s), str(swap_s))
-        return self._warm(name, "-m", "tests.services.paint_worker", "demo", *costs)
+        return self._warm(name, "-m", "tests.services.paint_worker", "demo", *costs, **env)
 
     def start_worker(self, name: str = "worker") -> subprocess.Popen[bytes]:
         """Starts a worker on the demo base, and waits until it is warm."""
         return self._warm(name, "-m", "lorajobs", "worker", "--model", "demo")
 
-    def _warm(self, name: str, *argv: str) -> subprocess.Popen[bytes]:
-        process = self.start(name, *argv)
+    def _warm(self, name: str, *argv: str, **env: str) -> subprocess.Popen[bytes]:
+        process = self.start(name, *argv, **env)
         mark = f"-{process.pid}@"
         self.until(lambda: any(mark in w["name"] for w in self.warm_workers()), f"{name} is warm")
         return process
@@ -90,7 +90,8 @@ class Line:
         (model,) = self.http.get("/v1/models").raise_for_status().json()["models"]
         return [w for w in model["workers"] if w["state"] == "warm"]
 
-    def _answers(self, path: str) -> bool:
+    def answers(self, path: str) -> bool:
+        """True if the API answers 200 there."""
         try:
             return self.http.get(path).status_code == 200
         except httpx.TransportError:

@@ -65,6 +65,8 @@ def check_queues(store: Store, ledger: Ledger, models: Sequence[str]) -> None:
         loaded = [seen.loaded.id] if seen.loaded else []
         assert loaded == [entry.job.id for entry in groups.get("", [])[:1]]
     for entry in ledger.entries.values():
+        if entry.status.is_terminal:
+            continue
         place = store.place(entry.job.id, window_us)
         assert (place and place[:3]) == _place(entry, ledger)
 

@@ -1,17 +1,18 @@
 """What the rules of the machine are drawn from: requests, workers, and jobs and leases in use."""
 
 from collections.abc import Callable, Collection
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition
 
 from lorajobs.jobs import AdapterUse, JobError, JobStatus, Lease, Outcome, Stage, Webhook
-from lorajobs.store import Progress
+from lorajobs.store import Delivery, Progress
 from tests.jobs import a_spec, an_output, use
-from tests.stateful.ledger import Ledger
+from tests.stateful.ledger import Entry, Ledger
 
 T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
 
 MODELS = ("demo", "sdxl", "flux")
 GROUPS: tuple[tuple[AdapterUse, ...], ...] = (
@@ -56,7 +57,9 @@ def outcomes(lease: Lease) -> dict[JobStatus, Outcome]:
     }
 
 
-AN_END = st.sampled_from(tuple(outcomes(Lease("", 0))))
+AN_END = st.sampled_from(
+    (JobStatus.SUCCEEDED, JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELED)
+)
 
 
 def some(*pools: Callable[[Ledger], Collection[T]]) -> st.SearchStrategy[T]:
@@ -68,45 +71,66 @@ def some(*pools: Callable[[Ledger], Collection[T]]) -> st.SearchStrategy[T]:
     return st.runner().flatmap(lambda machine: draw(machine.ledger))
 
 
+def _of(ledger: Ledger, wanted: Callable[[Entry], bool]) -> list[str]:
+    return [job_id for job_id, entry in ledger.entries.items() if wanted(entry)]
+
+
 def _waiting(ledger: Ledger) -> Collection[str]:
-    return [job_id for job_id, entry in ledger.entries.items() if entry.waits]
+    return _of(ledger, lambda entry: entry.waits)
+
+
+def _live(ledger: Ledger) -> Collection[str]:
+    return _of(ledger, lambda entry: not entry.status.is_terminal)
 
 
 def _ended(ledger: Ledger) -> Collection[str]:
-    return [i for i, entry in ledger.entries.items() if entry.status.is_terminal]
+    return _of(ledger, lambda entry: entry.status.is_terminal)
+
+
+def _restless(ledger: Ledger) -> Collection[str]:
+    return _of(ledger, lambda entry: entry.due_s is not None and not entry.status.is_terminal)
+
+
+def _known(ledger: Ledger) -> Collection[str]:
+    return ledger.entries
 
 
 def _ids(ledger: Ledger) -> Collection[str]:
     return ledger.ids
 
 
-def _restless(ledger: Ledger) -> bool:
-    entries = ledger.entries.values()
-    return any(e.due_s is not None and not e.status.is_terminal for e in entries)
-
-
 def _leases(ledger: Ledger) -> Collection[Lease]:
     return ledger.leases
 
 
+def _hands(ledger: Ledger) -> Collection[Delivery]:
+    return ledger.hands
+
+
 # Mostly those that a verb is for, else nearly every step would change nothing.
-A_JOB = some(_ids)
-A_KNOWN_JOB = some(lambda ledger: ledger.entries)
+A_KNOWN_JOB = some(_known)
 A_WAITING_JOB = some(_waiting)
+A_LIVE_JOB = some(_live, _live, _ids)
 AN_ENDED_JOB = some(_ended, _ended, _ids)
 A_HELD_LEASE = some(Ledger.held)
 A_LEASE = some(Ledger.held, Ledger.held, Ledger.zombies, _leases)
-A_DELIVERY = some(lambda ledger: ledger.hands)
+A_DELIVERY = some(_hands)
 
-IF_JOBS = precondition(lambda machine: machine.ledger.ids)
-IF_KNOWN = precondition(lambda machine: machine.ledger.entries)
-IF_FEW_LIVE = precondition(
-    lambda machine: len(machine.ledger.entries) - len(_ended(machine.ledger)) < 6
-)
-IF_WAITING = precondition(lambda machine: _waiting(machine.ledger))
-IF_LEASES = precondition(lambda machine: machine.ledger.leases)
-IF_HELD = precondition(lambda machine: machine.ledger.held())
-IF_IN_HAND = precondition(lambda machine: machine.ledger.hands)
-IF_SPENT = precondition(lambda machine: machine.ledger.spent())
-IF_RESTLESS = precondition(lambda machine: _restless(machine.ledger))
-IF_TIME_COUNTS = precondition(lambda machine: _restless(machine.ledger) or _ended(machine.ledger))
+
+def when(wanted: Callable[[Ledger], object]) -> Callable[[F], F]:
+    """Makes a rule one of those to choose from only while the machine's ledger has such."""
+    return precondition(lambda machine: bool(wanted(machine.ledger)))
+
+
+IF_KNOWN = when(_known)
+IF_LIVE = when(_live)
+IF_FEW_LIVE = when(lambda ledger: len(_live(ledger)) < 6)
+IF_ENDED = when(_ended)
+IF_WAITING = when(_waiting)
+IF_HELD = when(Ledger.held)
+IF_LEASES = when(lambda ledger: ledger.held() or ledger.zombies())
+IF_IN_HAND = when(_hands)
+IF_OUTBOX = when(lambda ledger: ledger.outbox)
+IF_SPENT = when(Ledger.spent)
+IF_RESTLESS = when(_restless)
+IF_TIME_COUNTS = when(lambda ledger: _restless(ledger) or _ended(ledger))

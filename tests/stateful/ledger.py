@@ -149,8 +149,10 @@ class Ledger:
     def finish(self, lease: Lease, outcome: Outcome) -> bool:
         entry = self.owned(lease)
         if entry is None:
+            # A replay of what ended it, or the same words from who lost it at the very end.
             known = self.entries.get(lease.job_id)
-            return bool(known) and (known.status, known.attempt) == (outcome.status, lease.attempt)
+            ended = (known.status, known.attempt) if known else None
+            return ended == (outcome.status, lease.attempt)
         entry.outputs = outcome.outputs
         if outcome.status is JobStatus.SUCCEEDED:
             entry.step = entry.job.spec.num_inference_steps

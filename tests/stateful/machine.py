@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import pytest
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from lorajobs.errors import JobNotFinished, JobNotFound, QueueFull
 from lorajobs.jobs import Job, JobSpec, JobStatus, Lease
@@ -17,21 +17,23 @@ from tests.stateful.agreement import Move, check_queues, check_records, moves
 from tests.stateful.draws import (
     A_DELIVERY,
     A_HELD_LEASE,
-    A_JOB,
     A_KNOWN_JOB,
     A_LEASE,
+    A_LIVE_JOB,
     A_MODEL,
     A_TICKET,
     A_WAITING_JOB,
     A_WORKER,
     AN_END,
     AN_ENDED_JOB,
+    IF_ENDED,
     IF_FEW_LIVE,
     IF_HELD,
     IF_IN_HAND,
-    IF_JOBS,
     IF_KNOWN,
     IF_LEASES,
+    IF_LIVE,
+    IF_OUTBOX,
     IF_RESTLESS,
     IF_SPENT,
     IF_TIME_COUNTS,
@@ -90,8 +92,8 @@ class StoreMachine(RuleBasedStateMachine):
         # Only while the record is there: ids are made up by the API and never used again.
         assert not self.store.submit(self.ledger.entries[job_id].job, self.backend.ticket)
 
-    @IF_JOBS
-    @rule(job_id=A_JOB)
+    @IF_LIVE
+    @rule(job_id=A_LIVE_JOB)
     def cancel(self, job_id: str) -> None:
         if job_id not in self.ledger.entries:
             with pytest.raises(JobNotFound):
@@ -100,7 +102,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.ledger.cancel(job_id)
         assert self.store.cancel(job_id) == self.store.get(job_id)
 
-    @IF_JOBS
+    @IF_ENDED
     @rule(job_id=AN_ENDED_JOB)
     def delete(self, job_id: str) -> None:
         entry = self.ledger.entries.get(job_id)
@@ -122,8 +124,8 @@ class StoreMachine(RuleBasedStateMachine):
         for number, entry in enumerate(self.ledger.waiting(job.spec.model)[:others]):
             self._claim(job.spec.model, entry.job.id, f"other{number}", ticket)
 
-    @IF_JOBS
-    @rule(job_id=st.none() | A_JOB, model=A_MODEL, worker=A_WORKER, ticket=A_TICKET)
+    @IF_LIVE
+    @rule(job_id=st.none() | A_LIVE_JOB, model=A_MODEL, worker=A_WORKER, ticket=A_TICKET)
     def claim_anything(self, job_id: str | None, model: str, worker: str, ticket: str) -> None:
         self._claim(model, job_id, worker, ticket)
 
@@ -132,8 +134,8 @@ class StoreMachine(RuleBasedStateMachine):
         assert lease == self.ledger.claim(model, job_id, worker, ticket)
         assert lease is None or self.ledger.owners[lease] == worker
 
-    @IF_JOBS
-    @rule(job_id=A_JOB)
+    @IF_LIVE
+    @rule(job_id=A_LIVE_JOB)
     def refuse(self, job_id: str) -> None:
         error = an_error("no_such_file")
         assert self.store.refuse(job_id, error) is self.ledger.refuse(job_id, error)
@@ -153,6 +155,7 @@ class StoreMachine(RuleBasedStateMachine):
         for status in statuses:
             outcome = outcomes(lease)[status]
             assert self.store.finish(lease, outcome) is self.ledger.finish(lease, outcome)
+            self.check()
         if then_cancel:
             self.cancel(lease.job_id)
 
@@ -168,9 +171,11 @@ class StoreMachine(RuleBasedStateMachine):
         entry = self.ledger.entries[lease.job_id]
         for refund in refunds:
             self._requeue(lease, delay_s=0, refund=refund, ticket=False)
+            self.check()
             if not entry.waits:
                 return
             self._claim(entry.job.spec.model, lease.job_id, self.ledger.owners[lease], "again")
+            self.check()
             lease = Lease(lease.job_id, entry.attempt)
 
     def _requeue(self, lease: Lease, *, delay_s: float, refund: bool, ticket: bool) -> None:
@@ -190,6 +195,7 @@ class StoreMachine(RuleBasedStateMachine):
     def hang(self, lease: Lease, worker: str, ticket: str) -> None:
         """Like a crash, but once another has the job, the worker comes back with its lease."""
         self._lose(lease)
+        self.check()
         entry = self.ledger.entries[lease.job_id]
         self._claim(entry.job.spec.model, lease.job_id, worker, ticket)
 
@@ -199,7 +205,7 @@ class StoreMachine(RuleBasedStateMachine):
         for other in self.ledger.held():
             if other != lease:
                 assert self.store.renew(other) is self.ledger.renew(other, None) is not Signal.LOST
-        self.rescue()
+        self.rescue(0)
         assert lease not in self.ledger.held()
 
     # Couriers and time
@@ -211,8 +217,9 @@ class StoreMachine(RuleBasedStateMachine):
         self.ledger.now_s += rounds * ROUND_S
 
     @IF_RESTLESS
-    @rule()
-    def rescue(self) -> None:
+    @rule(rounds=st.integers(0, 2))
+    def rescue(self, rounds: int) -> None:
+        self.pass_time(rounds)
         assert self.store.rescue() == self.ledger.rescue()
 
     @IF_SPENT
@@ -222,7 +229,7 @@ class StoreMachine(RuleBasedStateMachine):
             self.delete(job_id)
         assert not self.ledger.spent()
 
-    @precondition(lambda m: m.ledger.outbox)
+    @IF_OUTBOX
     @rule(limit=st.integers(1, 8))
     def deliver(self, limit: int) -> None:
         due = self.ledger.due()
@@ -251,7 +258,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.check()
 
     def check(self) -> None:
-        """What must hold after every step."""
+        """What must hold after every step and between the verbs of a long one."""
         records = check_records(self.store, self.ledger)
         self.walked.update(moves(self.records, records))
         self.records = records

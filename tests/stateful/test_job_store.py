@@ -1,13 +1,18 @@
-"""The job store under random use; `pytest --hypothesis-profile=thorough --timeout=0` takes longer."""
+"""The job store under random use; `--hypothesis-profile=thorough --timeout=0` takes an hour."""
 
 from collections.abc import Callable
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 from lorajobs.jobs import TRANSITIONS
 from tests.backends import MemoryBackend, RedisBackend
-from tests.stateful.machine import RULES, Move, RedisMachine, StoreMachine
+from tests.stateful.agreement import Move
+from tests.stateful.machine import RULES, RedisMachine, StoreMachine
+
+# Shrinking a failure takes Hypothesis up to 300 s.
+pytestmark = pytest.mark.timeout(600)
 
 EDGES = {(before, after) for before, targets in TRANSITIONS.items() for after in targets}
 

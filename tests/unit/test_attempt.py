@@ -209,6 +209,13 @@ def test_the_time_limit_is_kept_at_a_step(shop: Shop) -> None:
 def test_progress_may_be_lost_but_not_the_end(shop: Shop) -> None:
     class Flaky(MemoryJobStore):
         refusals = 2
+        looks = 2
+
+        def get(self, job_id: str) -> Job:
+            if self.looks:
+                self.looks -= 1
+                raise StoreUnavailable("down")
+            return super().get(job_id)
 
         def renew(self, lease: Lease, progress: Progress | None = None) -> Signal:
             raise StoreUnavailable("down")

@@ -20,6 +20,21 @@ def test_the_drawn_states_are_the_table() -> None:
     assert ends == {str(status) for status in TRANSITIONS if status.is_terminal}
 
 
+def test_every_drawn_change_has_its_script_and_tests_that_exist() -> None:
+    text = (ROOT / "docs" / "job-states.md").read_text()
+    rows = re.findall(r"^\| (\w+) → (\w+) \| `(\w+\.lua)` \| (.+) \|$", text, re.MULTILINE)
+    edges = {(str(a), str(b)) for a, targets in TRANSITIONS.items() for b in targets}
+    assert {(before, after) for before, after, _, _ in rows} == edges | {("new", "queued")}
+    writes = re.compile(r"\b(terminate|put_back)\(|'status', '")
+    scripts = (ROOT / "lorajobs" / "lua").glob("*.lua")
+    writers = {path.name for path in scripts if writes.search(path.read_text())}
+    assert {script for _, _, script, _ in rows} == writers - {"keys.lua"}
+    for *_, tests in rows:
+        for name in tests.split(", "):
+            path, test = name.strip("`").split("::")
+            assert f"def {test}(" in (ROOT / path).read_text(), name
+
+
 def test_the_settings_in_the_readme_are_the_present_ones() -> None:
     text = (ROOT / "README.md").read_text()
     assert with_table(text) == text, "run `make docs`"

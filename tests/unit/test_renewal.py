@@ -27,8 +27,10 @@ class Troubled(MemoryJobStore):
         return Signal.CANCEL
 
 
-def _renewal(store: Troubled, asked: Callable[[Lease], None]) -> LeaseRenewal:
-    return LeaseRenewal(store, lambda: [Lease("job", 1)], asked, lambda: None, period_s=0.01)
+def _renewal(
+    store: Troubled, asked: Callable[[Lease], None], look: Callable[[], None] = lambda: None
+) -> LeaseRenewal:
+    return LeaseRenewal(store, lambda: [Lease("job", 1)], asked, look, period_s=0.01)
 
 
 def test_errors_do_not_end_it_and_a_cancellation_is_passed_on(
@@ -43,3 +45,14 @@ def test_errors_do_not_end_it_and_a_cancellation_is_passed_on(
     assert asked[0] == Lease("job", 1)
     assert "leases not renewed" in caplog.text
     assert "BUSY script" in caplog.text
+
+
+def test_a_look_that_fails_costs_no_lease() -> None:
+    def look() -> None:
+        raise StoreUnavailable("the rescue found no broker")
+
+    store = Troubled()
+    renewal = _renewal(store, lambda lease: None, look)
+    renewal.start()
+    assert store.renewed.wait(10)
+    renewal.stop()

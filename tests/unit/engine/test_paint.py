@@ -1,5 +1,6 @@
 """The engine for users' tests behaves like a real one."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -113,3 +114,15 @@ def test_stops_when_canceled(engine: Engine) -> None:
 def test_nothing_works_before_load() -> None:
     with pytest.raises(EngineFailed, match="load"):
         PaintEngine().generate(a_spec(), lambda step: None)
+
+
+def test_a_change_of_adapters_takes_the_time_of_a_swap(file: Path) -> None:
+    painter = PaintEngine(swap_s=0.05)
+    begun = time.perf_counter()
+    painter.apply([LocalAdapter(use("pixel"), file)])
+    assert time.perf_counter() - begun >= 0.05
+
+
+def test_the_same_adapters_again_take_no_time() -> None:
+    # It would not end within a test's time.
+    assert PaintEngine(swap_s=3600).apply([]) == ()
