@@ -1,6 +1,7 @@
 # make demo   pictures from the bundled base through the real queue, in demo-out/
 # make up     the same processes, left running
 # make check  linters, types and all tests that need no root; make lint, test, test-unit: its parts
+# make chaos  KILLS=200 faults under load, and what became of the jobs (SEED=n repeats an order)
 # make bench-queue   swaps, waits, capacity, claims and submits of the queue: tables, bench-out/queue.png
 # Each installs what it needs into .venv first; delete .venv to start afresh.
 
@@ -13,7 +14,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS)
 # Several processes with several torch threads each are ten times slower than with one.
 export OMP_NUM_THREADS = 1
 
-.PHONY: demo up check lint test test-unit test-system format docs clean bench-queue
+.PHONY: demo up check lint test test-unit test-system format docs clean bench-queue chaos
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/demo.installed
@@ -46,6 +47,10 @@ test-system: $(VENV)/dev.installed
 	    $$([ "$$(id -u)" = 0 ] || echo sudo) env DEBIAN_FRONTEND=noninteractive \
 	        apt-get install -qq --no-install-recommends rabbitmq-server; }
 	$(BIN)/pytest -m system
+
+KILLS ?= 200
+chaos: $(VENV)/dev.installed
+	$(BIN)/python -m bench.chaos --kills $(KILLS) $(if $(SEED),--seed $(SEED))
 
 bench-queue: $(VENV)/dev.installed
 	$(BIN)/python -m bench.queue --out bench-out

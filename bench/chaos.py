@@ -41,7 +41,7 @@ class Chaos:
     def __init__(self, place: Arena, hooks: Receiver, seed: int) -> None:
         rng = random.Random(seed)
         url = place.broker.url
-        self.traffic_rng = random.Random(rng.random())
+        self._traffic_rng = random.Random(rng.random())
         self._rng = rng
         self._place = place
         # Only reads, so neither number matters.
@@ -58,7 +58,7 @@ class Chaos:
         begun = time.monotonic()
         waiting = BACKLOG * len(self._place.workers)
         traffic = Traffic(
-            self._place.line.url, self._hooks.url, self._store, waiting, self.traffic_rng
+            self._place.line.url, self._hooks.url, self._store, waiting, self._traffic_rng
         )
         traffic.start()
         try:

@@ -3,8 +3,8 @@
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,6 +33,8 @@ ADAPTERS = 10
 NEIGHBOURS = 4
 WINDOW_US = 10_000_000
 CHUNK = 1000
+WARM_UP = 20
+TURNS = 10
 RULES = QueueRules(lease_s=3600, max_waiting=10**9)
 MOST_P99_MS = 1.5
 #: What is still flat: the slowest depth against the fastest.
@@ -81,11 +83,12 @@ class Depth(NamedTuple):
 class Claims:
     """One worker's parent on a queue of a given depth, which claims but never runs."""
 
-    def __init__(self, url: str, pid: int, folder: Path) -> None:
-        """`pid` is the server's."""
+    def __init__(self, url: str, pid: int, folder: Path, waiting: int) -> None:
+        """Opens the store under a prefix for its depth; `pid` is the server's."""
         self._server = [clock_of(pid)]
         self._client: Any = connect(url)
-        self._store = RedisJobStore(self._client, RULES)
+        self._prefix = f"bench-{waiting}"
+        self._store = RedisJobStore(self._client, RULES, self._prefix)
         self._specs = cycle([spec_of(BASE, name_of(i)) for i in range(ADAPTERS)])
         self._settings = Settings(redis_url=url, data_dir=folder)
         catalog = Catalog.load(None)
@@ -101,42 +104,30 @@ class Claims:
             page=WorkerPage(),
             is_here=DiskCache.of(self._settings).has,
         )
-        self._waiting = 0
+        self.waiting = waiting
 
     def close(self) -> None:
         """Closes the connection."""
         self._client.close()
 
-    def shelve(self) -> None:
-        """Puts a file for every adapter where a worker looks for it."""
-        shelf = self._settings.data_dir / "adapters"
-        shelf.mkdir()
-        for spec in islice(self._specs, ADAPTERS):
-            (shelf / f"{spec.loras[0].adapter.sha256}.safetensors").touch()
-
-    def fill(self, waiting: int) -> None:
-        """Submits until so many jobs wait, the adapters in turn."""
+    def fill(self) -> None:
+        """Submits the jobs, the adapters in turn, and lets other workers claim one each."""
         pipe = self._client.pipeline(transaction=False)
-        filler = RedisJobStore(pipe, RULES)
-        while self._waiting < waiting:
-            count = min(CHUNK, waiting - self._waiting)
-            for spec in islice(self._specs, count):
+        filler = RedisJobStore(pipe, RULES, self._prefix)
+        left = self.waiting + NEIGHBOURS
+        while left:
+            for spec in islice(self._specs, min(CHUNK, left)):
                 filler.submit(_job(spec), None)
+                left -= 1
             pipe.execute()
-            self._waiting += count
-
-    def staff(self) -> None:
-        """Lets other workers claim a job each, so that their adapters are taken."""
         for number in range(NEIGHBOURS):
             name = f"neighbour-{number}"
             state = WorkerState(name=name, model=BASE, state="warm", loaded=(), job_id=None)
             self._store.put_worker(state, 3600)
-            snapshot = self._store.snapshot(BASE, name, window_us=WINDOW_US)
-            if chosen := choose(snapshot, WINDOW_US):
-                self._store.claim(BASE, chosen.id, name, name)
-                self._waiting -= 1
+            chosen = choose(self._store.snapshot(BASE, name, window_us=WINDOW_US), WINDOW_US)
+            self._store.claim(BASE, chosen.id if chosen else None, name, name)
 
-    def measure(self, count: int) -> Depth:
+    def measure(self, count: int) -> Sequence[Sample]:
         """Claims so many jobs; each is replaced by a new one of the same adapter."""
         samples = []
         for _ in range(count):
@@ -148,7 +139,7 @@ class Claims:
             self._parent.page.say_loaded(_applied(job))
             self._store.finish(Lease(job.id, job.attempt), _DONE)
             self._store.submit(_job(job.spec), None)
-        return Depth(self._waiting, samples)
+        return samples
 
     def _claim(self) -> tuple[float, float, Job]:
         """One claim: how long it took and how long was computed for it."""
@@ -173,32 +164,37 @@ def _applied(job: Job) -> Sequence[AppliedLora]:
     ]
 
 
-@contextmanager
-def claims(url: str, pid: int) -> Iterator[Claims]:
-    """A worker's parent on this server."""
-    with tempfile.TemporaryDirectory(prefix="lorajobs-bench-") as folder:
-        made = Claims(url, pid, Path(folder))
-        try:
-            made.shelve()
-            yield made
-        finally:
-            made.close()
+def _shelve(folder: Path) -> None:
+    """Puts a file for every adapter where a worker looks for it."""
+    (folder / "adapters").mkdir()
+    for number in range(ADAPTERS):
+        sha256 = spec_of(BASE, name_of(number)).loras[0].adapter.sha256
+        (folder / "adapters" / f"{sha256}.safetensors").touch()
+
+
+def sample(depths: Sequence[int], count: int) -> Sequence[Depth]:
+    """Takes `count` claims at each depth on a server of its own, a few at a time in turn."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lorajobs-bench-")))
+        _shelve(folder)
+        server = stack.enter_context(valkey(folder))
+        workers = []
+        for waiting in depths:
+            worker = Claims(server.url, server.pid, folder, waiting)
+            stack.callback(worker.close)
+            worker.fill()
+            worker.measure(WARM_UP)
+            workers.append(worker)
+        turns = [[worker.measure(count // TURNS) for worker in workers] for _ in range(TURNS)]
+    return [
+        Depth(worker.waiting, [sample for turn in turns for sample in turn[index]])
+        for index, worker in enumerate(workers)
+    ]
 
 
 def measure(depths: Sequence[int], count: int) -> tuple[Part, Sequence[Depth]]:
-    """Measures on a server of its own, `count` claims at each depth, which must ascend."""
-    with (
-        tempfile.TemporaryDirectory(prefix="lorajobs-bench-") as folder,
-        valkey(Path(folder)) as server,
-        claims(server.url, server.pid) as worker,
-    ):
-        worker.fill(depths[0])
-        worker.staff()
-        found = []
-        for depth in depths:
-            worker.fill(depth)
-            worker.measure(count // 10)
-            found.append(worker.measure(count))
+    """Measures the claim at each depth."""
+    found = sample(depths, count)
     columns = (
         *("waiting", "claim p50 ms", "p99 ms", "computing p50 ms", "p99 ms"),
         *("PING p50 ms", "p99 ms", "claim / PING p50"),

@@ -133,8 +133,10 @@ class Faults:
         if slot is None:
             return None, 0
         children = children_of(slot.process.pid)
-        log.info("children %s of %s", children, slot.process.pid)
-        return (slot, self._rng.choice(children)) if children else (None, 0)
+        if not children:
+            return None, 0
+        log.info("%s, child of %d", slot.name, slot.process.pid)
+        return slot, self._rng.choice(children)
 
     # Freezes
 
@@ -144,7 +146,7 @@ class Faults:
         if slot is None:
             return False
         slot.up = False
-        log.info("worker %s", slot.process.pid)
+        log.info("%s, %d", slot.name, slot.process.pid)
         signal_group(slot.process, signal.SIGSTOP)
 
         def thaw() -> None:
