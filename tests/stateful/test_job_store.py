@@ -1,4 +1,4 @@
-"""The job store under random use; `--hypothesis-profile=thorough --timeout=0` takes half an hour."""
+"""The job store under random use; `--hypothesis-profile=thorough --timeout=0`: half an hour."""
 
 from collections.abc import Callable
 
