@@ -16,6 +16,8 @@ from tests.services.leash import leashed
 from tests.services.server import HOST, free_ports
 
 POLL_S = 0.02
+#: Seconds for a real base on a machine that does other things too.
+WARM_S = 120.0
 ENDED = frozenset({"succeeded", "failed", "canceled", "expired"})
 
 
@@ -82,7 +84,9 @@ class Line:
     def _warm(self, name: str, *argv: str, **env: str) -> subprocess.Popen[bytes]:
         process = self.start(name, *argv, **env)
         mark = f"-{process.pid}@"
-        self.until(lambda: any(mark in w["name"] for w in self.warm_workers()), f"{name} is warm")
+        self.until(
+            lambda: any(mark in w["name"] for w in self.warm_workers()), f"{name} is warm", WARM_S
+        )
         return process
 
     def warm_workers(self) -> list[dict[str, Any]]:
@@ -108,12 +112,12 @@ class Line:
         """The job's document."""
         return dict(self.http.get(f"/v1/jobs/{job_id}").raise_for_status().json())
 
-    def ended(self, job_id: str, deadline_s: float = 20) -> dict[str, Any]:
+    def ended(self, job_id: str, deadline_s: float = 60) -> dict[str, Any]:
         """The job's document once it has ended."""
         return self.reached(job_id, lambda job: job["status"] in ENDED, deadline_s)
 
     def reached(
-        self, job_id: str, state: Callable[[dict[str, Any]], bool], deadline_s: float = 20
+        self, job_id: str, state: Callable[[dict[str, Any]], bool], deadline_s: float = 60
     ) -> dict[str, Any]:
         """The job's document once it is in this state."""
         found: list[dict[str, Any]] = []
@@ -131,7 +135,7 @@ class Line:
         assert job["status"] == "succeeded", job["error"]
         return job
 
-    def until(self, condition: Callable[[], bool], what: str, deadline_s: float = 20) -> None:
+    def until(self, condition: Callable[[], bool], what: str, deadline_s: float = 60) -> None:
         """Polls until the condition holds.
 
         Raises: AssertionError with the ends of all logs.
