@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lorajobs.catalog import DEMO
 from lorajobs.webhooks import new_secret
 from tests.services.cut_proxy import CutProxy
 from tests.services.line import Line, line
@@ -175,11 +176,28 @@ def _sessions() -> Iterator[tuple[int, int]]:
                 yield int(entry.name), int(session)
 
 
+def _catalog() -> str:
+    """The demo's base and adapters, with a window in which jobs are reordered that is short.
+
+    Else a job that came back would wait, as it may, for others with the loaded adapter.
+    """
+    demo = DEMO.parent
+    tables = [f'[models.demo]\npath = "{demo / "base"}"\nreorder_window_s = 1\n']
+    tables += [
+        f'[loras.{file.stem}]\nsource = "{file}"\nbase = "demo"\n'
+        for file in sorted((demo / "loras").glob("*.safetensors"))
+    ]
+    return "\n".join(tables)
+
+
 @contextmanager
 def arena(folder: Path, workers: int, seed: int) -> Iterator[Arena]:
     """An arena with everything running; all that it starts is killed at the end."""
     broker = Broker(folder / "valkey")
-    env = {f"LORAJOBS_{name}": str(value) for name, value in SETTINGS.items()}
+    config = folder / "lorajobs.toml"
+    config.write_text(_catalog())
+    values = {**SETTINGS, "CONFIG": config}
+    env = {f"LORAJOBS_{name}": str(value) for name, value in values.items()}
     with (
         ExitStack() as stack,
         serving(CutProxy(broker.port, CUT_SHARE, seed)) as proxy,

@@ -84,7 +84,7 @@ class Chaos:
         report.idle_max_s = round(self._watch.idle_max_s, 2)
         report.recovery_max_s = round(report.recovery_max_s, 2)
         report.seconds = round(time.monotonic() - begun, 1)
-        return report, [*broken, *traffic.refusals, *report.broken()]
+        return report, [*broken, *sorted(set(traffic.refusals)), *report.broken()]
 
     def _rage(self, kills: int) -> list[str]:
         """Until so many faults are done."""

@@ -12,7 +12,7 @@ from lorajobs.store import Housekeeping
 log = logging.getLogger(__name__)
 
 LOOK_S = 0.05
-STEPS = 8
+STEPS, SIDE = 8, 256
 #: What the jobs ask for, the first most often.
 LORAS = ("pixel", "soft3d", "lineart", None)
 WEIGHTS = (4, 2, 1, 1)
@@ -84,6 +84,8 @@ class Traffic(threading.Thread):
             "prompt": "a red heart",
             "seed": self._rng.randrange(2**31),
             "num_inference_steps": STEPS,
+            "width": SIDE,
+            "height": SIDE,
             "loras": [{"id": lora}] if lora else [],
             "webhook": {"url": self._webhook},
         }

@@ -16,7 +16,6 @@ from typing import Any, ClassVar
 
 from billiard.exceptions import Terminated, WorkerLostError
 from celery import Task
-from celery.bootsteps import RUN
 from celery.worker import state as celery_state
 from celery.worker.request import Request
 from celery.worker.strategy import default as default_strategy
@@ -26,6 +25,7 @@ from lorajobs.errors import LoraJobsError, StoreUnavailable, TimeLimit, WorkerLo
 from lorajobs.jobs import Job, JobStatus, Lease, Outcome, group_of, shas_of
 from lorajobs.policy import choose
 from lorajobs.settings import Settings
+from lorajobs.settlement import Settlement
 from lorajobs.store import LeaseStore, Rescuing, WaitingJob, Workers
 from lorajobs.tickets import TicketQueue
 from lorajobs.worker_page import WorkerPage
@@ -128,41 +128,6 @@ class _Exchanged:
         return getattr(self._message, name)
 
 
-class _Settlement:
-    """Acknowledges or returns one message, and connects anew if the broker does not hear it.
-
-    Celery only logs that. But the channel then counts the message as unsettled for ever, and with a
-    prefetch of one it never takes another: the worker would live and do nothing.
-    """
-
-    def __init__(self, message: Any, consumer: Any) -> None:  # noqa: ANN401
-        self._message = message
-        self._consumer = consumer
-        self._connection = consumer.connection
-
-    def ack(self, logger: object, errors: object) -> None:
-        """What Celery calls when the job is done with."""
-        self._soon(self._message.ack)
-
-    def reject(self, logger: object, errors: object, requeue: bool = False) -> None:
-        """What Celery calls when the job goes back."""
-        self._soon(lambda: self._message.reject(requeue=requeue))
-
-    def _soon(self, write: Callable[[], None]) -> None:
-        consumer = self._consumer
-
-        def settle() -> None:
-            try:
-                write()
-            except consumer.connection_errors as error:
-                log.warning("a ticket is not settled, its place is empty: %s", error)
-                # Out of the event loop, which makes the consumer connect anew.
-                if consumer.blueprint.state == RUN and consumer.connection is self._connection:
-                    raise
-
-        consumer.call_soon(settle)
-
-
 class JobRequest(Request):
     """A claimed job as Celery's parent process sees it."""
 
@@ -250,7 +215,7 @@ class TicketTask(Task):
 
         def on_ticket(message: Any, body: Any, ack: Any, reject: Any, callbacks: Any) -> None:  # noqa: ANN401
             if parent.draining.is_set():
-                _Settlement(message, consumer).reject(log, (), requeue=True)
+                Settlement(message, consumer).reject(requeue=True)
                 return
             # Not ready, or still busy after a reconnect: the job must stay free for others.
             if not parent.page.is_ready(consumer.pool.info["processes"]) or parent.leases():
@@ -266,11 +231,11 @@ class TicketTask(Task):
                 hold(message, body, ack, reject, callbacks)
                 return
             if job is None:
-                _Settlement(message, consumer).ack(log, ())
+                Settlement(message, consumer).ack()
             else:
                 # From here on the child is expected to move.
                 parent.page.say_alive(parent.settings.step_timeout_s)
-                settle = _Settlement(message, consumer)
+                settle = Settlement(message, consumer)
                 handle(_Exchanged(message, job), None, settle.ack, settle.reject, callbacks)
 
         return on_ticket

@@ -19,7 +19,7 @@ os.environ |= {
     "no_proxy": "127.0.0.1,localhost",
 }
 
-# The same examples in every run; `pytest --hypothesis-profile=thorough --timeout=0` looks for more.
+# The same examples in every run; `pytest --hypothesis-profile=thorough` looks for more.
 settings.register_profile("steady", deadline=None, derandomize=True, stateful_step_count=100)
 settings.register_profile(
     "thorough", deadline=None, max_examples=2000, stateful_step_count=200, print_blob=True

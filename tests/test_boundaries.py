@@ -25,6 +25,7 @@ OWNERS = {
         "lorajobs.claim",
         "lorajobs.courier",
         "lorajobs.drain",
+        "lorajobs.settlement",
         "lorajobs.tasks",
         "lorajobs.tickets",
         "lorajobs.worker",

@@ -1,9 +1,12 @@
 """The task that sends one webhook."""
 
-from typing import ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 from celery import Task, shared_task
+from celery.worker.strategy import default as default_strategy
 
+from lorajobs.settlement import Settlement
 from lorajobs.store import Delivery
 from lorajobs.webhooks import WebhookSender
 
@@ -13,6 +16,16 @@ class DeliverTask(Task):
 
     abstract = True
     sender: ClassVar[WebhookSender]
+
+    def Strategy(self, task: Any, app: Any, consumer: Any) -> Callable[..., None]:  # noqa: ANN401
+        """Builds the function that every message of this task goes through."""
+        handle = default_strategy(task, app, consumer)
+
+        def on_message(message: Any, body: Any, ack: Any, reject: Any, callbacks: Any) -> None:  # noqa: ANN401
+            settle = Settlement(message, consumer)
+            handle(message, body, settle.ack, settle.reject, callbacks)
+
+        return on_message
 
 
 @shared_task(bind=True, base=DeliverTask, name="lorajobs.deliver")

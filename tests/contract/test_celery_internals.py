@@ -130,7 +130,7 @@ def test_a_consumer_leaves_and_joins_a_queue_and_a_message_goes_back() -> None:
 
 
 def test_a_request_settles_its_ticket_through_what_it_was_given() -> None:
-    # The functions of `_Settlement`, in place of those that only log a failure.
+    # The methods of `Settlement`, in place of those that only log a failure.
     ack, reject = inspect.getsource(Request.acknowledge), inspect.getsource(Request.reject)
     assert "self._on_ack(logger, self._connection_errors)" in ack
     assert "self._on_reject(logger, self._connection_errors, requeue)" in reject

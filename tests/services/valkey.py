@@ -57,6 +57,7 @@ def _answers(url: str, pid: int) -> bool:
     """True once the server behind the URL has read its data, and is this process."""
     with redis.Redis.from_url(url, socket_timeout=1) as client:
         try:
-            return bool(client.info("server")["process_id"] == pid)
+            told = client.info()
+            return bool(told["process_id"] == pid and not told["loading"])
         except (redis.ConnectionError, redis.TimeoutError):
             return False
