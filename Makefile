@@ -59,9 +59,9 @@ format: $(VENV)/dev.installed
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-# The settings' table in the README.
+# The table of settings.
 docs: $(VENV)/dev.installed
-	$(BIN)/lorajobs settings --into README.md
+	$(BIN)/lorajobs settings --into docs/settings.md
 
 clean:
 	rm -rf $(VENV) demo-out bench-out build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -4,13 +4,13 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from lorajobs.policy import choose
-from lorajobs.store import Snapshot, WaitingJob
+from lorajobs.snapshot import Snapshot, WaitingJob
 
 IsHere = Callable[[str], bool]
 
 
 class Policy(NamedTuple):
-    """A name for tables, the snapshot's window and the choice."""
+    """A name for tables, the window and the choice."""
 
     name: str
     window_s: float
@@ -18,11 +18,13 @@ class Policy(NamedTuple):
 
 
 def _oldest(snapshot: Snapshot, is_here: IsHere) -> WaitingJob | None:
-    return snapshot.waiting[0] if snapshot.waiting else None
+    # A turn's groups begin with the oldest job; here all jobs are of one key.
+    return snapshot.turns[0].groups[0].oldest if snapshot.turns else None
 
 
 def _sticky(snapshot: Snapshot, is_here: IsHere) -> WaitingJob | None:
-    return snapshot.loaded or _oldest(snapshot, is_here)
+    loaded = snapshot.turns[0].loaded if snapshot.turns else None
+    return loaded or _oldest(snapshot, is_here)
 
 
 #: Strictly in order.

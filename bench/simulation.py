@@ -156,8 +156,7 @@ class Simulation:
 
     def _exchange(self, worker: _Worker) -> None:
         """Exchanges the worker's ticket for a job, as `lorajobs.claim` does."""
-        window_us = int(self._policy.window_s * 1_000_000)
-        snapshot = self._store.snapshot(worker.model, worker.name, worker.group, window_us)
+        snapshot = self._store.snapshot(worker.model, worker.name, worker.group)
         chosen = self._policy.choose(snapshot, self._is_here)
         if chosen is not None and not self._is_here(chosen.group):
             self._look_later(worker.model)
@@ -206,7 +205,7 @@ class Simulation:
 
     def _look(self, model: str) -> None:
         """Brings what the next jobs need, as `lorajobs.fetcher` does."""
-        for waiting in self._store.snapshot(model).waiting[:AHEAD]:
+        for waiting in self._store.snapshot(model).next(AHEAD):
             self._bring(waiting.group)
 
     def _bring(self, group: str) -> None:

@@ -12,7 +12,7 @@ import httpx
 
 from bench.cpu import clock_of, computed_ms
 from bench.report import Part, at_least, median
-from lorajobs.embedded.programs import api
+from lorajobs.processes.programs import api
 from lorajobs.settings import Settings
 from tests.services.line import Line, children_of, line
 from tests.services.server import HOST, free_ports

@@ -11,7 +11,8 @@ from bench.arena import Outage
 from lorajobs.errors import JobNotFound
 from lorajobs.jobs import Job, JobStatus
 from lorajobs.redis_client import connect, translated
-from lorajobs.redis_store import PREFIX, RedisJobStore
+from lorajobs.redis_notices import PREFIX
+from lorajobs.redis_store import RedisJobStore
 
 log = logging.getLogger(__name__)
 

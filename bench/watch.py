@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from bench.arena import Slot
 from lorajobs.redis_client import connect, translated
-from lorajobs.redis_store import PREFIX, RedisJobStore
+from lorajobs.redis_notices import PREFIX
+from lorajobs.redis_store import RedisJobStore
 
 
 class Watch:

@@ -2,13 +2,13 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from enum import Enum
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from lorajobs.adapters.library import Library
+from lorajobs.ending import Ending
 from lorajobs.engine.base import Engine, LocalAdapter, Picture
 from lorajobs.errors import (
     EngineFailed,
@@ -18,22 +18,26 @@ from lorajobs.errors import (
     OutOfMemory,
     StoreUnavailable,
     TimeLimit,
+    WorkerLost,
+    WorkerStopping,
 )
+from lorajobs.faults import Faults
 from lorajobs.jobs import (
     AppliedLora,
     Job,
     JobStatus,
     JobWarning,
     Lease,
-    Metrics,
     Outcome,
     Output,
     Stage,
 )
 from lorajobs.pictures import describe, encode
+from lorajobs.report import AttemptReport, Measurement
 from lorajobs.settings import Settings
 from lorajobs.storage.base import ObjectStore
 from lorajobs.store import LeaseStore, Progress, Signal
+from lorajobs.worker_page import WorkerPage
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -46,37 +50,6 @@ FINISH_POLL_S = 0.1
 FOREVER = float("inf")
 
 
-class Page(Protocol):
-    """What an attempt exchanges with the worker's parent, in memory."""
-
-    def cancel_asked(self, lease: Lease) -> bool:
-        """True if this attempt was asked to stop."""
-
-    def say_loaded(self, adapters: Sequence[AppliedLora]) -> None:
-        """Says which adapters are applied now."""
-
-    def say_alive(self, within_s: float) -> None:
-        """Promises another sign of life within so many seconds, or the parent takes it for hung."""
-
-
-class Ending(Enum):
-    """What an attempt came to."""
-
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    CANCELED = "canceled"
-    REQUEUED = "requeued"
-    LOST = "lost"
-
-
-_REQUEUE_ENDINGS = {
-    JobStatus.QUEUED: Ending.REQUEUED,
-    JobStatus.FAILED: Ending.FAILED,
-    JobStatus.CANCELED: Ending.CANCELED,
-    None: Ending.LOST,
-}
-
-
 @dataclass(frozen=True, kw_only=True)
 class Bench:
     """What every attempt of one child works with."""
@@ -86,17 +59,28 @@ class Bench:
     library: Library
     engine: Engine
     objects: ObjectStore
-    page: Page
+    page: WorkerPage
 
 
 def run(bench: Bench, lease: Lease) -> tuple[Ending, str]:
     """Runs one attempt to its end, whatever happens, and says how it ended and why."""
     job = _patiently(lambda: bench.store.get(lease.job_id))
     attempt = _Attempt(bench, lease, job)
+    ending, reason = Ending.LOST, "nobody could be told"
+    try:
+        ending, reason = _run(bench, lease, attempt)
+    finally:
+        bench.page.reports.send(attempt.report(ending))
+    return ending, reason
+
+
+def _run(bench: Bench, lease: Lease, attempt: "_Attempt") -> tuple[Ending, str]:
     try:
         outcome = attempt.generate()
     except JobCanceled:
         outcome = attempt.outcome(JobStatus.CANCELED)
+    except WorkerStopping:
+        return attempt.hand_back()
     except LeaseLost:
         log.warning("job %s: attempt %d lost its lease", *lease)
         return Ending.LOST, "another attempt owns the job"
@@ -127,8 +111,7 @@ class _Attempt:
         self._bench = bench
         self._lease = lease
         self._job = job
-        self._seconds: dict[str, float] = {}
-        self._swapped: bool | None = None
+        self._measured = Measurement()
         self._warnings: list[JobWarning] = list(job.warnings)
         self._stage = Stage.LOADING_ADAPTER
         self._step = 0
@@ -141,22 +124,36 @@ class _Attempt:
         """The way of a job: each stage once, in order."""
         spec, bench = self._job.spec, self._bench
         self._enter(Stage.LOADING_ADAPTER)
-        with self._timed("fetch_s"):
-            local = [LocalAdapter(u, bench.library.ensure(u.adapter)) for u in spec.loras]
-        self._alive(bench.settings.step_timeout_s)
-        with self._timed("swap_s"):
-            before = _set_of(bench.engine.applied())
-            applied = bench.engine.apply(local)
-            self._swapped = _set_of(applied) != before
+        applied = self._swap()
         bench.page.say_loaded(applied)
         self._enter(Stage.DENOISING)
-        with self._timed("generate_s"):
+        with self._measured.timed("generate_s"):
             made = bench.engine.generate(spec, self._on_step)
         self._warnings += made.warnings
         self._enter(Stage.UPLOADING)
-        with self._timed("upload_s"):
+        with self._measured.timed("upload_s"):
             outputs = self._upload(made.pictures, applied)
         return self.outcome(JobStatus.SUCCEEDED, applied, outputs)
+
+    def _swap(self) -> Sequence[AppliedLora]:
+        """Applies the job's adapters, whose files stay on the disk until they were read."""
+        bench, loras = self._bench, self._job.spec.loras
+        before = _set_of(bench.engine.applied())
+        faults, files = Faults(self._job.spec.on_lora_error, self._warnings), []
+        with ExitStack() as held:
+            with self._measured.timed("fetch_s"):
+                for use in loras:
+                    with faults.skipped():
+                        file = held.enter_context(bench.library.ensure(use.adapter))
+                        files.append((use, file))
+            as_before = {(use.adapter.sha256, use.scale) for use in loras} == before
+            self._measured.tiers.update("applied" if as_before else f.tier for _, f in files)
+            self._alive(bench.settings.step_timeout_s)
+            with self._measured.timed("swap_s"):
+                local = [LocalAdapter(use, file.path) for use, file in files]
+                applied = bench.engine.apply(faults.without(local, bench.engine))
+                self._measured.swapped = _set_of(applied) != before
+        return applied
 
     def _upload(
         self, pictures: Sequence[Picture], applied: Sequence[AppliedLora]
@@ -190,7 +187,6 @@ class _Attempt:
         error: LoraJobsError | None = None,
     ) -> Outcome:
         """What is reported of this attempt."""
-        started = self._job.started_ms or self._job.created_ms
         return Outcome(
             status=status,
             applied_loras=tuple(applied),
@@ -198,21 +194,32 @@ class _Attempt:
             # A job submitted again has the old one's already.
             warnings=tuple(dict.fromkeys(self._warnings)),
             error=error.as_job_error() if error else None,
-            metrics=Metrics(
-                queue_s=(started - self._job.created_ms) / 1000,
-                swapped=self._swapped,
-                **self._seconds,
-            ),
+            metrics=self._measured.metrics(self._job.queue_s),
         )
+
+    def report(self, ending: Ending) -> AttemptReport:
+        """What the parent is told of this attempt."""
+        return self._measured.report(self._job.spec.model, ending, self._job.queue_s)
+
+    def hand_back(self) -> tuple[Ending, str]:
+        """Puts the job back for another worker at once; the attempt does not count."""
+        error = WorkerLost("the worker is shutting down")
+        return self._put_back(error, refund=True), error.detail
+
+    def _put_back(
+        self, error: LoraJobsError, *, delay_s: float = 0.0, refund: bool = False
+    ) -> Ending:
+        store, lease, reason = self._bench.store, self._lease, error.as_job_error()
+        status = _patiently(lambda: store.requeue(lease, reason, delay_s=delay_s, refund=refund))
+        return Ending.after_requeue(status, refund=refund)
 
     def give_up(self, error: LoraJobsError) -> tuple[Ending, str]:
         """Puts the job back if another try can help, else fails it."""
         store, lease = self._bench.store, self._lease
         self._erase()
         if error.retryable:
-            delay = min(60.0, 2.0**lease.attempt)
-            status = _patiently(lambda: store.requeue(lease, error.as_job_error(), delay_s=delay))
-            return _REQUEUE_ENDINGS[status], f"{error.code}: {error.detail}"
+            ending = self._put_back(error, delay_s=min(60.0, 2.0**lease.attempt))
+            return ending, f"{error.code}: {error.detail}"
         outcome = self.outcome(JobStatus.FAILED, error=error)
         if not _patiently(lambda: store.finish(lease, outcome)):
             return Ending.LOST, "another attempt owns the job"
@@ -238,6 +245,8 @@ class _Attempt:
         self._alive(self._bench.settings.step_timeout_s)
         if self._bench.page.cancel_asked(self._lease):
             raise JobCanceled
+        if self._bench.page.must_stop():
+            raise WorkerStopping
         if time.monotonic() > self._ends_at:
             limit = self._bench.settings.max_runtime_s
             raise TimeLimit(f"stopped after max_runtime_s = {limit:g} seconds")
@@ -261,14 +270,6 @@ class _Attempt:
         # Past the decode the picture is made: storing it costs less than throwing it away.
         if signal is Signal.CANCEL and self._stage is not Stage.UPLOADING:
             raise JobCanceled
-
-    @contextmanager
-    def _timed(self, name: str) -> Iterator[None]:
-        begun = time.perf_counter()
-        try:
-            yield
-        finally:
-            self._seconds[name] = round(time.perf_counter() - begun, 4)
 
 
 def _set_of(adapters: Sequence[AppliedLora]) -> frozenset[tuple[str, float]]:

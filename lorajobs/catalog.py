@@ -55,6 +55,9 @@ class ModelEntry(Frozen):
     variant: str | None = None
     vae: Vae | None = None
     dtype: str = Field("auto", pattern="^(auto|float32|float16|bfloat16)$")
+    #: where the pristine copy of the weights lies: on the `gpu`, in the `host`'s memory, nowhere
+    #: (`unfused`: PEFT's layers, slower steps), or `auto`: the fastest of these that fits
+    placement: str = Field("auto", pattern="^(auto|gpu|host|unfused)$")
     defaults: Defaults = Defaults()
     limits: Limits = Limits()
     #: diffusers scheduler classes that a request may name, the first is the default;
@@ -78,6 +81,11 @@ class ModelEntry(Frozen):
     def queue(self) -> str:
         """The Celery queue of this base."""
         return "base." + re.sub(r"[^a-z0-9]+", "-", self.id.lower()).strip("-")
+
+    @property
+    def window_us(self) -> int:
+        """`reorder_window_s` in microseconds, the queue's unit."""
+        return int(self.reorder_window_s * 1_000_000)
 
     @property
     def own_names(self) -> frozenset[str]:

@@ -21,12 +21,15 @@ from celery.worker.request import Request
 from celery.worker.strategy import default as default_strategy
 
 from lorajobs.catalog import Catalog, ModelEntry
+from lorajobs.ending import Ending
 from lorajobs.errors import LoraJobsError, StoreUnavailable, TimeLimit, WorkerLost
 from lorajobs.jobs import Job, JobStatus, Lease, Outcome, group_of, shas_of
+from lorajobs.metrics import WorkerMetrics
 from lorajobs.policy import choose
 from lorajobs.settings import Settings
 from lorajobs.settlement import Settlement
-from lorajobs.store import LeaseStore, Rescuing, WaitingJob, Workers
+from lorajobs.snapshot import WaitingJob
+from lorajobs.store import LeaseStore, Rescuing, Workers
 from lorajobs.tickets import TicketQueue
 from lorajobs.worker_page import WorkerPage
 
@@ -59,6 +62,7 @@ class Parent:
     page: WorkerPage
     #: True if the adapter of this hash is on this machine's disk
     is_here: Callable[[str], bool]
+    metrics: WorkerMetrics = field(default_factory=WorkerMetrics)
     #: set while the worker takes no jobs
     draining: threading.Event = field(default_factory=threading.Event)
     #: when each job was first found waiting for its adapters, by the monotonic clock
@@ -69,11 +73,10 @@ class Parent:
 
         Raises: AdaptersOnTheWay if no waiting job's adapters are here yet, StoreUnavailable.
         """
-        window_us = int(self.entry.reorder_window_s * 1_000_000)
         loaded = group_of((lora.sha256, lora.scale) for lora in self.page.loaded())
         for _ in range(CHOICES):
-            snapshot = self.store.snapshot(self.entry.id, self.name, loaded, window_us)
-            chosen = choose(snapshot, window_us, self._ready)
+            snapshot = self.store.snapshot(self.entry.id, self.name, loaded)
+            chosen = choose(snapshot, self.entry.window_us, self._ready)
             self._await_adapters(chosen)
             job_id = chosen.id if chosen else None
             lease = self.store.claim(self.entry.id, job_id, self.name, ticket)
@@ -96,6 +99,10 @@ class Parent:
         if now - self._asked.setdefault(chosen.id, now) < self.settings.fetch_timeout_s:
             raise AdaptersOnTheWay
         # The fetcher got nowhere and refused nothing: the attempt itself finds out.
+
+    def is_draining(self) -> bool:
+        """True if the worker takes no jobs: an operator said so, or it shuts down."""
+        return self.draining.is_set() or self.page.is_stopping()
 
     def leases(self) -> Sequence[Lease]:
         """The leases of the requests that this worker holds."""
@@ -137,6 +144,10 @@ class JobRequest(Request):
         return parent
 
     @property
+    def _base(self) -> str:
+        return str(self._payload[1]["model"])
+
+    @property
     def lease(self) -> Lease:
         """The attempt that this request runs."""
         job_id, attempt = self._payload[0]
@@ -146,8 +157,15 @@ class JobRequest(Request):
         """The child died: the job goes back at once."""
         error = getattr(exc_info.exception, "exc", exc_info.exception)
         if isinstance(error, WorkerLostError | SystemExit | KeyboardInterrupt | Terminated):
-            self._release("the worker's child died", refund=False)
+            # Its end may be the shutdown's, and that costs no attempt.
+            self._release("the worker's child died", refund=self._parent.page.is_stopping())
         return super().on_failure(exc_info, *args, **kwargs)
+
+    def on_retry(self, exc_info: Any) -> None:  # noqa: ANN401
+        """The child put the job back: after a shutdown's grace its ticket goes back too."""
+        if self._parent.page.must_stop():
+            self.reject(requeue=True)
+        super().on_retry(exc_info)
 
     def on_timeout(self, soft: bool, timeout: float) -> None:
         """The child did not stop at `max_runtime_s` and is killed."""
@@ -179,12 +197,15 @@ class JobRequest(Request):
         # Celery returns the ticket itself (reject), so none is pushed here.
         error = WorkerLost(reason).as_job_error()
         status = self._told(lambda: self._parent.store.requeue(self.lease, error, refund=refund))
+        self._parent.metrics.ended(self._base, Ending.after_requeue(status, refund=refund))
         if status is JobStatus.QUEUED:
             self.send_event("task-retried", exception=reason)
         log.warning("job %s attempt %d: %s, now %s", *self.lease, reason, status)
 
     def _end(self, outcome: Outcome) -> None:
-        self._told(lambda: self._parent.store.finish(self.lease, outcome))
+        done = self._told(lambda: self._parent.store.finish(self.lease, outcome))
+        ending = Ending(outcome.status.value) if done else Ending.LOST
+        self._parent.metrics.ended(self._base, ending)
 
     def _told(self, write: Callable[[], Any]) -> Any:  # noqa: ANN401
         try:
@@ -210,29 +231,32 @@ class TicketTask(Task):
         parent = type(self).parent
         TicketTask.timer = consumer.timer
 
-        def hold(*delivery: Any) -> None:  # noqa: ANN401
+        def hold(reason: str, *delivery: Any) -> None:  # noqa: ANN401
+            parent.metrics.held(reason)
             consumer.timer.call_after(HOLD_S, on_ticket, delivery)
 
         def on_ticket(message: Any, body: Any, ack: Any, reject: Any, callbacks: Any) -> None:  # noqa: ANN401
-            if parent.draining.is_set():
+            if parent.is_draining():
                 Settlement(message, consumer).reject(requeue=True)
                 return
             # Not ready, or still busy after a reconnect: the job must stay free for others.
-            if not parent.page.is_ready(consumer.pool.info["processes"]) or parent.leases():
-                hold(message, body, ack, reject, callbacks)
+            ready, busy = parent.page.is_ready(consumer.pool.info["processes"]), parent.leases()
+            if busy or not ready:
+                hold("busy" if busy else "loading", message, body, ack, reject, callbacks)
                 return
             try:
                 job = parent.claim(str(message.headers["id"]))
             except AdaptersOnTheWay:
-                hold(message, body, ack, reject, callbacks)
+                hold("adapters", message, body, ack, reject, callbacks)
                 return
             except LoraJobsError as error:
                 log.warning("ticket held: %s", error)
-                hold(message, body, ack, reject, callbacks)
+                hold("error", message, body, ack, reject, callbacks)
                 return
             if job is None:
                 Settlement(message, consumer).ack()
             else:
+                parent.metrics.claimed(job)
                 # From here on the child is expected to move.
                 parent.page.say_alive(parent.settings.step_timeout_s)
                 settle = Settlement(message, consumer)

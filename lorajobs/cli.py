@@ -4,6 +4,7 @@ import click
 
 from lorajobs import __version__
 from lorajobs.client import ApiUnreachable, ClientError, problem_text
+from lorajobs.commands.check import check
 from lorajobs.commands.generate import generate
 from lorajobs.commands.jobs import cancel, status, submit
 from lorajobs.commands.queues import drain, purge, queues, requeue
@@ -11,8 +12,8 @@ from lorajobs.commands.serve import api, courier, flower, up, worker
 from lorajobs.commands.settings import settings_table, webhook_secret
 from lorajobs.commands.showcase import demo
 from lorajobs.commands.workers import workers
-from lorajobs.embedded.supervisor import EX_CONFIG
 from lorajobs.errors import ConfigError, LoraJobsError
+from lorajobs.processes.supervisor import EX_CONFIG
 from lorajobs.settings import Settings
 
 
@@ -64,6 +65,7 @@ for _command in (
     purge,
     requeue,
     generate,
+    check,
     demo,
     worker,
     courier,

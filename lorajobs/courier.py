@@ -14,7 +14,9 @@ from lorajobs.celery import COURIER_QUEUE, make_app
 from lorajobs.document import job_document
 from lorajobs.errors import JobNotFound, LoraJobsError
 from lorajobs.jobs import Job
+from lorajobs.metrics import CourierMetrics
 from lorajobs.redis_store import open_job_store
+from lorajobs.redis_tally import open_tally
 from lorajobs.rescue import MintingQueue, rescue
 from lorajobs.settings import Settings
 from lorajobs.storage import open_store
@@ -29,6 +31,9 @@ log = logging.getLogger(__name__)
 #: Deliveries handed out in one round.
 BATCH = 32
 THREADS = 8
+MESSAGES_PER_THREAD = 4
+#: Messages that one courier may hold.
+PREFETCH = THREADS * MESSAGES_PER_THREAD
 
 
 class Broker(MintingQueue, Protocol):
@@ -48,12 +53,14 @@ class Courier:
         catalog: Catalog,
         objects: ObjectStore,
         hand_out: Callable[[], None],
+        metrics: CourierMetrics,
     ) -> None:
         self._store = store
         self._queue = queue
         self._catalog = catalog
         self._objects = objects
         self._hand_out = hand_out
+        self.metrics = metrics
         self._short: Mapping[str, int] = {}
 
     def round(self) -> None:
@@ -61,7 +68,7 @@ class Courier:
 
         Raises: StoreUnavailable.
         """
-        rescue(self._store, self._queue, self._catalog)
+        self.metrics.rescued(rescue(self._store, self._queue, self._catalog))
         self._replace_lost_tickets()
         self._hand_out()
         self._erase_spent()
@@ -72,6 +79,7 @@ class Courier:
             self._objects.delete(Job.folder_of(job_id))
             with suppress(JobNotFound):
                 self._store.delete(job_id)
+                self.metrics.erased()
 
     def _replace_lost_tickets(self) -> None:
         # Short twice in a row: once, a ticket may just be between the broker and a claim.
@@ -86,6 +94,7 @@ class Courier:
             if count:
                 log.info("minting %d tickets for %s", count, model)
                 self._queue.publish(self._catalog.models[model].queue, count)
+                self.metrics.minted(model, count)
 
 
 def run_courier(settings: Settings) -> int:
@@ -97,7 +106,8 @@ def run_courier(settings: Settings) -> int:
     def document(job: Job) -> dict[str, object]:
         return job_document(job, objects, settings.base_url, None)
 
-    sender = WebhookSender(settings, webhook_secret(settings), store, document)
+    metrics = CourierMetrics()
+    sender = WebhookSender(settings, webhook_secret(settings), store, document, metrics.delivered)
     DeliverTask.sender = sender
 
     def hand_out() -> None:
@@ -105,7 +115,9 @@ def run_courier(settings: Settings) -> int:
             deliver.apply_async(args=delivery)
 
     catalog = Catalog.load(settings.config)
-    _Rounds.courier = Courier(store, TicketQueue(app, settings), catalog, objects, hand_out)
+    metrics.serve(settings, catalog.models, open_tally(settings))
+    queue = TicketQueue(app, settings)
+    _Rounds.courier = Courier(store, queue, catalog, objects, hand_out, metrics)
     _Rounds.period_s = settings.sweep_s
     app.steps["consumer"].add(_Rounds)
     return _run(app, settings)
@@ -116,7 +128,7 @@ def _run(app: Celery, settings: Settings) -> int:
         hostname=f"courier-{os.getpid()}@{socket.gethostname()}",
         pool="threads",
         concurrency=THREADS,
-        prefetch_multiplier=4,
+        prefetch_multiplier=MESSAGES_PER_THREAD,
         queues=[COURIER_QUEUE],
         loglevel=settings.log_level,
         without_mingle=True,
@@ -155,9 +167,13 @@ class _Rounds(bootsteps.StartStopStep):
             self._timer.cancel()
 
     def _round(self) -> None:
+        result = "done"
         try:
             self.courier.round()
         except LoraJobsError as error:
+            result = "skipped"
             log.warning("round skipped: %s", error.detail)
         except Exception:
+            result = "failed"
             log.exception("round failed")
+        self.courier.metrics.round(result)

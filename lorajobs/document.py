@@ -50,14 +50,10 @@ def queue_document(place: Place, workers: int) -> Document:
     The estimate is in seconds, None if no worker serves the base or no job has ended yet.
     """
     reason = "no_worker" if not workers else "retry" if place.delayed else "waiting"
-    eta = None
-    if workers and place.service_s is not None:
-        # On average the running jobs are half done.
-        eta = round(place.service_s * (place.position / workers + 0.5), 1)
     return {
         "position": place.position,
         "ahead_max": place.ahead_max,
-        "eta_s": eta,
+        "eta_s": place.starts_in_s(workers),
         "reason": reason,
     }
 
@@ -81,7 +77,7 @@ def _rfc3339(moment: datetime) -> str:
 
 def _input(spec: JobSpec) -> Document:
     """The request with every default filled in, in the request's own terms."""
-    return spec.model_dump(exclude={"loras", "webhook", "retry_of"}) | {
+    return spec.model_dump(exclude={"loras", "webhook", "retry_of", "owner"}) | {
         "loras": [_lora(use) for use in spec.loras],
         "webhook": {"url": without_secrets(spec.webhook.url)} if spec.webhook else None,
     }

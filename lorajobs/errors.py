@@ -6,10 +6,12 @@ LoraJobsError
 │   ├── UnknownModel              unknown_model
 │   ├── LoraNotFound              lora_not_found
 │   ├── LoraBaseMismatch          lora_base_mismatch
-│   ├── LoraInvalidFile           lora_invalid_file
 │   ├── LoraSeveralFiles          lora_several_files
-│   ├── LoraPickle                lora_pickle
-│   ├── LoraTooLarge              lora_too_large
+│   ├── LoraRefused               its file cannot be used; on a worker it ends the attempt
+│   │   ├── LoraInvalidFile       lora_invalid_file
+│   │   ├── LoraPickle            lora_pickle
+│   │   ├── LoraTooLarge          lora_too_large
+│   │   └── …                     what it holds, see `lora_errors.py`
 │   ├── PathNotAllowed            path_not_allowed
 │   ├── UrlNotAllowed             url_not_allowed
 │   └── HubGated                  hub_gated
@@ -29,15 +31,17 @@ LoraJobsError
     ├── OutOfMemory               oom, retryable
     ├── UploadFailed              upload_failed, retryable
     ├── BaseLoadFailed            base_load_failed
+    ├── BaseCorrupt               base_corrupt, retryable
     ├── WorkerLost                worker_lost
     ├── TimeLimit                 time_limit
     └── EngineFailed              internal
 JobCanceled, LeaseLost            control flow of an attempt, never shown
+NoRoomAhead                       control flow of the fetcher, never shown
 """
 
 from typing import ClassVar, NamedTuple
 
-from lorajobs.jobs import JobError
+from lorajobs.jobs import JobError, JobWarning
 
 
 class FieldError(NamedTuple):
@@ -72,6 +76,10 @@ class LoraJobsError(Exception):
             code=self.code, title=self.title, detail=self.detail, retryable=self.retryable
         )
 
+    def as_skipped(self) -> JobWarning:
+        """What a job that went on without the adapter shows of its fault."""
+        return JobWarning(code="lora_skipped", detail=f"{self.detail} ({self.code})")
+
 
 class RequestError(LoraJobsError):
     """The request cannot be accepted as it stands."""
@@ -103,26 +111,30 @@ class LoraBaseMismatch(RequestError):
     code, title = "lora_base_mismatch", "The adapter does not fit the base model"
 
 
-class LoraInvalidFile(RequestError):
-    """The file is not a readable safetensors adapter."""
-
-    code, title = "lora_invalid_file", "Not a valid adapter file"
-
-
 class LoraSeveralFiles(RequestError):
     """The source holds several weight files and the request names none."""
 
     code, title = "lora_several_files", "Several weight files"
 
 
-class LoraPickle(RequestError):
+class LoraRefused(RequestError):
+    """The adapter's file cannot be used; base of the reasons, none of which passes by itself."""
+
+
+class LoraInvalidFile(LoraRefused):
+    """The file is not a readable safetensors adapter."""
+
+    code, title = "lora_invalid_file", "Not a valid adapter file"
+
+
+class LoraPickle(LoraRefused):
     """The weights are a pickle, which can run code when it is read."""
 
     code, title = "lora_pickle", "Pickled weights are refused"
 
 
-class LoraTooLarge(RequestError):
-    """The adapter is larger than `lora_max_bytes`."""
+class LoraTooLarge(LoraRefused):
+    """The adapter is larger than `lora_max_bytes`, or than all of `disk_cache_gb`."""
 
     code, title = "lora_too_large", "Adapter too large"
 
@@ -239,6 +251,12 @@ class BaseLoadFailed(AttemptError):
     code, title = "base_load_failed", "The base model could not be loaded"
 
 
+class BaseCorrupt(AttemptError):
+    """Weights in memory are not what was written there, so the base must be loaded again."""
+
+    code, title, retryable = "base_corrupt", "The base model is damaged in memory", True
+
+
 class WorkerLost(AttemptError):
     """The worker died on every attempt."""
 
@@ -265,6 +283,14 @@ class EngineFailed(AttemptError):
 
 class JobCanceled(Exception):
     """Raised at a denoise step once the job was asked to stop."""
+
+
+class WorkerStopping(Exception):
+    """The worker shuts down: the attempt stops and its job goes back."""
+
+
+class NoRoomAhead(Exception):
+    """Raised for an adapter fetched ahead while other waiting jobs need all of the disk's room."""
 
 
 class LeaseLost(Exception):

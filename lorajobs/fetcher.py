@@ -3,11 +3,14 @@
 import logging
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager
 from typing import Protocol
 
-from lorajobs.errors import JobNotFound, LoraJobsError, StoreUnavailable
+from lorajobs.errors import JobNotFound, LoraJobsError, NoRoomAhead, StoreUnavailable
 from lorajobs.jobs import Adapter, Job, shas_of
+from lorajobs.report import FetchReport
 from lorajobs.store import LeaseStore
 
 log = logging.getLogger(__name__)
@@ -18,33 +21,52 @@ THREADS = 4
 AHEAD = 16
 PERIOD_S = 0.5
 RETRY_S = 2.0
+#: Seconds without a fetch once the disk holds nothing but what waiting jobs need.
+FULL_S = 2.0
+
+
+class Found(Protocol):
+    """An adapter's file that is held."""
+
+    @property
+    def tier(self) -> str:
+        """Where it was: `disk`, or `remote` if it had to be fetched."""
 
 
 class Shelf(Protocol):
     """The adapters on this machine."""
 
-    def is_here(self, sha256: str) -> bool:
-        """True if the file is on this machine's disk."""
+    def keep(self, sha256: str) -> bool:
+        """True if the file is on this machine's disk; it then stays until well after a look."""
 
-    def ensure(self, adapter: Adapter) -> object:
-        """Fetches the file unless it is here.
+    def ensure(self, adapter: Adapter, *, ahead: bool) -> AbstractContextManager[Found]:
+        """Fetches the file unless it is here, and holds it.
 
-        Raises: LoraJobsError; trying again can help if it is retryable.
+        Raises: LoraJobsError; trying again can help if it is retryable. NoRoomAhead.
         """
 
 
 class Fetcher:
     """Looks at one base's queue again and again; runs in the worker's child."""
 
-    def __init__(self, store: LeaseStore, shelf: Shelf, model: str, max_attempts: int) -> None:
+    def __init__(
+        self,
+        store: LeaseStore,
+        shelf: Shelf,
+        model: str,
+        max_attempts: int,
+        report: Callable[[FetchReport], None] = lambda report: None,
+    ) -> None:
         self._store = store
         self._shelf = shelf
         self._model = model
         self._max_attempts = max_attempts
+        self._report = report
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="fetcher")
         self._busy: dict[str, Future[None]] = {}
         #: tries that failed, and when the next may be made
         self._failed: dict[str, tuple[int, float]] = {}
+        self._full_until = 0.0
 
     def start(self) -> None:
         """Starts to look, until the process ends."""
@@ -67,9 +89,9 @@ class Fetcher:
         """
         self._forget()
         snapshot = self._store.snapshot(self._model)
-        for waiting in snapshot.waiting[:AHEAD]:
-            missing = [s for s in shas_of(waiting.group) if not self._shelf.is_here(s)]
-            if not missing or waiting.id in self._busy:
+        for waiting in snapshot.next(AHEAD):
+            missing = [s for s in shas_of(waiting.group) if not self._shelf.keep(s)]
+            if not missing or waiting.id in self._busy or time.monotonic() < self._full_until:
                 continue
             if any(time.monotonic() < self._failed.get(s, (0, 0.0))[1] for s in missing):
                 continue
@@ -98,8 +120,16 @@ class Fetcher:
 
     def _fetch(self, job: Job, adapter: Adapter) -> None:
         try:
-            self._shelf.ensure(adapter)
+            with self._shelf.ensure(adapter, ahead=True) as found:
+                self._failed.pop(adapter.sha256, None)
+            if found.tier == "remote":
+                self._report(FetchReport(base=self._model, fetched=True))
+        except NoRoomAhead:
+            # What is here goes on being kept; there is room once some of those jobs have run.
+            self._full_until = time.monotonic() + FULL_S
+            log.info("job %s: no room yet for %s", job.id, adapter.sha256)
         except LoraJobsError as error:
+            self._report(FetchReport(base=self._model, fetched=False))
             tries = self._failed.get(adapter.sha256, (0, 0.0))[0] + 1
             self._failed[adapter.sha256] = tries, time.monotonic() + RETRY_S**tries
             if error.retryable and tries < self._max_attempts:
@@ -109,5 +139,3 @@ class Fetcher:
             del self._failed[adapter.sha256]
             self._store.refuse(job.id, error.as_job_error())
             log.warning("job %s: refused: %s", job.id, error.detail)
-        else:
-            self._failed.pop(adapter.sha256, None)

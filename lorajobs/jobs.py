@@ -97,6 +97,10 @@ class OutputFormat(Frozen):
 Priority = Literal["low", "normal", "high"]
 
 
+#: What an adapter that cannot be applied does to its job: it fails, or goes on without, warned.
+OnLoraError = Literal["fail", "skip"]
+
+
 class Webhook(Frozen):
     """Where the job's end is announced."""
 
@@ -133,8 +137,11 @@ class JobSpec(Frozen):
     priority: Priority = "normal"
     #: seconds after its submit in which the job must start, else it expires
     start_deadline_s: int | None = None
+    on_lora_error: OnLoraError = "fail"
     #: the ended job that an operator submitted again as this one
     retry_of: str | None = None
+    #: the id of the API key that submitted it, empty without one
+    owner: str = ""
 
     @property
     def group(self) -> str:
@@ -149,6 +156,14 @@ class AppliedLora(Frozen):
     revision: str
     sha256: str
     scale: float
+    #: how many weights it changes; None where the engine has no weights
+    modules: int | None = None
+    #: the largest of its modules' ranks; None if it has none, as a whole difference
+    rank: int | None = None
+    #: scale · alpha / rank, of the module where that is largest
+    effective_scale: float | None = None
+    #: True if a module has no alpha anywhere, so that it was taken to equal the rank
+    alpha_assumed: bool = False
 
 
 class Output(Frozen):
@@ -190,6 +205,8 @@ class Metrics(Frozen):
     upload_s: float | None = None
     #: True if the attempt had to change the applied adapters
     swapped: bool | None = None
+    #: how many adapters came from each tier: `applied` (nothing to do), `disk` or `remote`
+    tiers: dict[str, int] | None = None
 
 
 class Job(Frozen):
@@ -208,10 +225,17 @@ class Job(Frozen):
     cancel_requested: bool = False
     started_ms: int | None = None
     completed_ms: int | None = None
+    #: seconds after its submit in which it was expected to start then, None if nobody could tell
+    predicted_s: float | None = None
     applied_loras: tuple[AppliedLora, ...] = ()
     outputs: tuple[Output, ...] = ()
     error: JobError | None = None
     metrics: Metrics = Metrics()
+
+    @property
+    def queue_s(self) -> float:
+        """Seconds from the submit to the last claim, 0 before the first."""
+        return ((self.started_ms or self.created_ms) - self.created_ms) / 1000
 
     @property
     def folder(self) -> str:

@@ -1,6 +1,6 @@
 """The adapters of one job: found, pinned to bytes and held against the base model."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from lorajobs.adapters.registry import LoraRecord
@@ -9,6 +9,7 @@ from lorajobs.errors import (
     FieldError,
     LoraBaseMismatch,
     LoraNotFound,
+    LoraRefused,
     ValidationFailed,
 )
 from lorajobs.field_errors import blamed, listed, shown
@@ -38,6 +39,12 @@ class Adapters(Protocol):
         """The present version of a caller's reference.
 
         Raises: RequestError, LoraFetchFailed.
+        """
+
+    def require_fit(self, adapter: Adapter, base: ModelEntry) -> None:
+        """Refuses what its header shows to be no adapter for this base.
+
+        Raises: LoraRefused.
         """
 
 
@@ -77,7 +84,27 @@ class LoraChoice:
             problem = f"give at most {MAX_LORAS - 1} adapters besides the one that `model` names"
             raise ValidationFailed("", FieldError("/loras", problem))
         warnings = [w for c in choices for w in (_base_warning(c, entry), _scale_warning(c)) if w]
-        return tuple(choice.use for choice in choices), warnings
+        skipped = self._unfit(choices, entry, skip=request.on_lora_error == "skip")
+        fit = tuple(choice.use for choice in choices if choice.pointer not in skipped)
+        return fit, [*warnings, *skipped.values()]
+
+    def _unfit(
+        self, choices: Sequence[Choice], entry: ModelEntry, *, skip: bool
+    ) -> Mapping[str, JobWarning]:
+        """By pointer, the adapters that are left out because the request wants it so.
+
+        Raises: LoraRefused with a pointer, unless it is to be skipped.
+        """
+        found: dict[str, JobWarning] = {}
+        for choice in choices:
+            try:
+                with blamed(choice.pointer):
+                    self._library.require_fit(choice.use.adapter, entry)
+            except LoraRefused as error:
+                if not skip:
+                    raise
+                found[choice.pointer] = error.as_skipped()
+        return found
 
     def _asked(self, lora: LoraRequest, where: str, entry: ModelEntry) -> Choice:
         if lora.id is not None:

@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from typing import NamedTuple
 
 from lorajobs.adapters.library import Library
 from lorajobs.adapters.registry import MemoryLoraRegistry
 from lorajobs.catalog import Catalog
 from lorajobs.engine.base import LocalAdapter
+from lorajobs.faults import Faults
 from lorajobs.jobs import AppliedLora, JobSpec, JobWarning
 from lorajobs.pictures import EncodedPicture, describe, encode
 from lorajobs.plan import plan
@@ -45,7 +47,13 @@ def make(
 
     engine = DiffusersEngine(catalog.require(spec.model), settings)
     engine.load()
-    applied = engine.apply([LocalAdapter(use, library.ensure(use.adapter)) for use in spec.loras])
+    skipped: list[JobWarning] = []
+    faults = Faults(spec.on_lora_error, skipped)
+    with ExitStack() as held:
+        files = [held.enter_context(library.ensure(use.adapter)) for use in spec.loras]
+        uses = zip(spec.loras, files, strict=True)
+        local = [LocalAdapter(use, file.path) for use, file in uses]
+        applied = engine.apply(faults.without(local, engine))
     made = engine.generate(spec, lambda step: progress("denoising", step, steps))
     pictures = [
         (
@@ -58,4 +66,4 @@ def make(
         )
         for picture in made.pictures
     ]
-    return Made(pictures, spec, applied, (*warnings, *made.warnings))
+    return Made(pictures, spec, applied, (*warnings, *skipped, *made.warnings))

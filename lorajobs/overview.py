@@ -7,13 +7,12 @@ from lorajobs.document import without_secrets
 from lorajobs.errors import JobNotFound
 from lorajobs.jobs import Frozen, Job
 from lorajobs.redis_store import RedisJobStore
-from lorajobs.store import WaitingGroup, WaitingJob, WorkerState
+from lorajobs.snapshot import Snapshot, WaitingGroup, WaitingJob
+from lorajobs.store import WorkerState
 from lorajobs.tickets import TicketQueue
 
 #: The groups that are shown of each base.
 LARGEST = 5
-#: Longer than any job waits, so that no group is too young to be seen.
-_ALL_US = 10**15
 _SHORT = 12
 
 
@@ -40,6 +39,9 @@ class WorkerView(Frozen):
     state: str
     loaded: tuple[AdapterView, ...]
     job_id: str | None
+    #: adapters on its machine's disk, and their bytes
+    cached: int
+    cached_bytes: int
 
 
 class QueueView(Frozen):
@@ -54,7 +56,7 @@ class QueueView(Frozen):
     tickets: int | None
     #: True if jobs wait and no live worker takes them
     no_worker: bool
-    #: the largest of the 32 groups whose heads are oldest, largest first
+    #: the largest of the groups that a worker sees, largest first
     groups: tuple[GroupView, ...]
     workers: tuple[WorkerView, ...]
 
@@ -77,9 +79,10 @@ def overview(store: RedisJobStore, tickets: TicketQueue, catalog: Catalog) -> Ov
         own = [worker for worker in workers if worker.model == model]
         entry = catalog.models.get(model)
         waiting = backlog.get(model, 0)
-        snapshot = store.snapshot(model, window_us=_ALL_US)
-        head = snapshot.waiting[0] if snapshot.waiting else None
-        largest = sorted(snapshot.groups, key=lambda group: -group.waiting)[:LARGEST]
+        snapshot = store.snapshot(model)
+        groups = _groups(snapshot)
+        head = min((group.oldest for group in groups), key=lambda job: job.score_us, default=None)
+        largest = sorted(groups, key=lambda group: -group.waiting)[:LARGEST]
         queues.append(
             QueueView(
                 model=model,
@@ -93,6 +96,16 @@ def overview(store: RedisJobStore, tickets: TicketQueue, catalog: Catalog) -> Ov
             )
         )
     return Overview(queues=tuple(queues))
+
+
+def _groups(snapshot: Snapshot) -> Sequence[WaitingGroup]:
+    """Each group once, with the oldest job that any key has in it."""
+    found: dict[str, WaitingGroup] = {}
+    for group in (group for turn in snapshot.turns for group in turn.groups):
+        other = found.setdefault(group.oldest.group, group)
+        if group.oldest.score_us < other.oldest.score_us:
+            found[group.oldest.group] = group
+    return list(found.values())
 
 
 def _job(store: RedisJobStore, waiting: WaitingJob) -> Job | None:
@@ -131,5 +144,10 @@ def _of_name(group: str) -> Sequence[AdapterView]:
 def _worker(worker: WorkerState) -> WorkerView:
     loaded = [AdapterView(id=without_secrets(use.id), scale=use.scale) for use in worker.loaded]
     return WorkerView(
-        name=worker.name, state=worker.state, loaded=tuple(loaded), job_id=worker.job_id
+        name=worker.name,
+        state=worker.state,
+        loaded=tuple(loaded),
+        job_id=worker.job_id,
+        cached=worker.cached,
+        cached_bytes=worker.cached_bytes,
     )

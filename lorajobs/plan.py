@@ -21,8 +21,9 @@ class Plan(NamedTuple):
 
     spec: JobSpec
     warnings: tuple[JobWarning, ...]
-    #: the Celery queue of its base
+    #: the Celery queue of its base, and the window in which jobs are reordered, microseconds
     queue: str
+    window_us: int
 
 
 def plan(
@@ -48,6 +49,7 @@ def plan(
         spec.model_copy(update={"loras": loras}),
         (*_quality_warning(request), *warnings),
         entry.queue,
+        entry.window_us,
     )
 
 

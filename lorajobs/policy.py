@@ -1,39 +1,71 @@
 """Which waiting job a worker takes next: pure, from a snapshot of its queue.
 
-Only jobs submitted at most the window after the oldest waiting job are ever taken, so a job can
-be overtaken only by jobs that were submitted within the window after it.
+API keys take turns. Among the keys whose turn it is, only jobs submitted at most the window after
+a key's oldest job are ever taken, so a job can be overtaken by its own key's only if they were
+submitted within the window after it, and by another key's once for each turn of its own.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from lorajobs.store import Snapshot, WaitingGroup, WaitingJob
+from lorajobs.snapshot import Snapshot, Turn, WaitingGroup, WaitingJob
+
+IsHere = Callable[[str], bool]
 
 
 def choose(
-    snapshot: Snapshot, window_us: int, is_here: Callable[[str], bool] = lambda group: True
+    snapshot: Snapshot, window_us: int, is_here: IsHere = lambda group: True
 ) -> WaitingJob | None:
     """The job to claim, None if nothing waits.
 
     The oldest job that needs what is applied; else, since a swap is due, the oldest of the group
-    with the most waiting jobs that no other worker has applied. Groups whose adapters `is_here`
-    says are on this machine come before those that are not.
+    with the most waiting jobs that no other worker has applied. Jobs whose adapters `is_here` says
+    are on this machine come before all others.
     """
-    if not snapshot.waiting:
-        return None
-    newest = snapshot.waiting[0].score_us + window_us
-    loaded = snapshot.loaded
-    if loaded is not None and loaded.score_us <= newest:
-        return loaded
-    groups = [group for group in snapshot.groups if group.oldest.score_us <= newest]
-    ready = [group for group in groups if is_here(group.oldest.group)] or groups
-    free = [group for group in ready if not group.elsewhere]
-    return max(free, key=_worth).oldest if free else _oldest(ready)
+    here = [turn for turn in map(_only(is_here), snapshot.turns) if turn.groups]
+    turns = [_open(turn, window_us) for turn in _due(here or snapshot.turns, window_us)]
+    loaded = [turn.loaded for turn in turns if turn.loaded]
+    if loaded:
+        return min(loaded, key=_age)
+    groups = [group for turn in turns for group in turn.groups]
+    free = [group for group in groups if not group.elsewhere]
+    if free:
+        return max(free, key=_worth).oldest
+    return min((group.oldest for group in groups), key=_age, default=None)
+
+
+def _only(is_here: IsHere) -> Callable[[Turn], Turn]:
+    def cut(turn: Turn) -> Turn:
+        applied = turn.loaded.group if turn.loaded else None
+        here = [g for g in turn.groups if g.oldest.group == applied or is_here(g.oldest.group)]
+        return turn._replace(groups=here)
+
+    return cut
+
+
+def _due(turns: Sequence[Turn], window_us: int) -> Sequence[Turn]:
+    """The keys whose turn it is: in any order within a round, which the key begins that waits most.
+
+    Only keys that wait as long as the first, but for the window, so that a priority counts.
+    """
+    if not turns:
+        return ()
+    first = min(turns, key=lambda turn: turn.since_us)
+    now = [turn for turn in turns if turn.since_us <= first.since_us + window_us]
+    return [turn for turn in now if not turn.had] or [first]
+
+
+def _open(turn: Turn, window_us: int) -> Turn:
+    """The turn without the jobs that are younger than the window."""
+    newest = turn.groups[0].oldest.score_us + window_us
+    loaded = turn.loaded if turn.loaded and turn.loaded.score_us <= newest else None
+    groups = [group for group in turn.groups if group.oldest.score_us <= newest]
+    return turn._replace(loaded=loaded, groups=groups)
+
+
+def _age(job: WaitingJob) -> int:
+    return job.score_us
 
 
 def _worth(group: WaitingGroup) -> tuple[int, int]:
     # Of equal ones the older.
     return group.waiting, -group.oldest.score_us
-
-
-def _oldest(groups: list[WaitingGroup]) -> WaitingJob:
-    return min((group.oldest for group in groups), key=lambda job: job.score_us)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from pydantic import TypeAdapter
 
@@ -17,15 +18,16 @@ from lorajobs.jobs import (
     Output,
     Stage,
 )
-from lorajobs.store import WaitingJob, WorkerState
+from lorajobs.snapshot import Turn, WaitingGroup, WaitingJob
+from lorajobs.store import Place, WorkerState
 
 _WARNINGS = TypeAdapter(tuple[JobWarning, ...])
 _APPLIED = TypeAdapter(tuple[AppliedLora, ...])
 _OUTPUTS = TypeAdapter(tuple[Output, ...])
 
 
-def dump_submit(job: Job) -> tuple[str, str, str, str, str, str]:
-    """id, model, spec, warnings, group and webhook URL, in the order of `submit.lua`."""
+def dump_submit(job: Job) -> tuple[str, str, str, str, str, str, str]:
+    """id, model, spec, warnings, group, webhook URL and owner, in the order of `submit.lua`."""
     spec = job.spec
     return (
         job.id,
@@ -34,6 +36,7 @@ def dump_submit(job: Job) -> tuple[str, str, str, str, str, str]:
         _WARNINGS.dump_json(job.warnings).decode(),
         spec.group,
         spec.webhook.url if spec.webhook else "",
+        spec.owner,
     )
 
 
@@ -81,6 +84,7 @@ def load_job(record: Mapping[str, str]) -> Job:
         cancel_requested=record.get("cancel") == "1",
         started_ms=number("started_ms"),
         completed_ms=number("completed_ms"),
+        predicted_s=_predicted_s(record),
         applied_loras=_APPLIED.validate_json(record.get("applied_loras", "[]")),
         outputs=_OUTPUTS.validate_json(record.get("outputs", "[]")),
         error=JobError.model_validate_json(record["error"]) if record.get("error") else None,
@@ -88,7 +92,33 @@ def load_job(record: Mapping[str, str]) -> Job:
     )
 
 
-def load_waiting(row: Sequence[str]) -> WaitingJob:
-    """A waiting job from a row of `snapshot.lua`."""
-    job_id, score, group = row
-    return WaitingJob(job_id, int(float(score)), group)
+def _predicted_s(record: Mapping[str, str]) -> float | None:
+    position, service_ms, workers = (
+        int(record.get(name) or 0) for name in ("position", "service_ms", "workers")
+    )
+    return Place(position, position, False, service_ms / 1000 or None).starts_in_s(workers)
+
+
+def load_place(row: Sequence[str | int]) -> Place:
+    """A place as `place_of` in `keys.lua` gives it."""
+    position, ahead_max, delayed, service_ms = map(int, row)
+    return Place(position, ahead_max, bool(delayed), service_ms / 1000 or None)
+
+
+def load_turn(row: Sequence[Any], loaded_group: str) -> Turn:
+    """A key's turn from a row of `snapshot.lua`."""
+    owner, since_us, had, loaded, groups = row
+    return Turn(
+        owner,
+        _us(since_us),
+        bool(had),
+        WaitingJob(loaded[0], _us(loaded[1]), loaded_group) if loaded else None,
+        [
+            WaitingGroup(WaitingJob(job_id, _us(score), group), waiting, bool(elsewhere))
+            for group, job_id, score, waiting, elsewhere in groups
+        ],
+    )
+
+
+def _us(score: str) -> int:
+    return int(float(score))

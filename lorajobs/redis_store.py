@@ -2,26 +2,24 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
-from typing import Any
 
 import redis
 
 from lorajobs.errors import DeadlineExceeded, JobNotFinished, JobNotFound, QueueFull, WorkerLost
 from lorajobs.jobs import Job, JobError, JobStatus, Lease, Outcome
 from lorajobs.redis_client import connect, translated
+from lorajobs.redis_notices import PREFIX, RedisNotices
 from lorajobs.redis_record import (
     dump_outcome,
     dump_submit,
-    dump_worker,
     load_job,
-    load_waiting,
-    load_worker,
+    load_place,
+    load_turn,
 )
 from lorajobs.settings import Settings
+from lorajobs.snapshot import Snapshot
 from lorajobs.store import (
     DEFAULT_RULES,
-    Delivery,
     JobFilter,
     JobPage,
     Place,
@@ -29,22 +27,17 @@ from lorajobs.store import (
     QueueRules,
     Rescued,
     Signal,
-    Snapshot,
-    WaitingGroup,
-    WorkerState,
+    Submitted,
 )
 
-PREFIX = "lorajobs"
-#: How many of the oldest waiting jobs the policy sees.
+#: How many keys, and groups of each, the policy sees.
 SNAPSHOT_LIMIT = 32
 _SWEEP_LIMIT = 100
 
-_SCRIPTS = ["submit", "cancel", "delete", "snapshot", "claim", "renew", "finish", "requeue"]
-_SCRIPTS += ["place", "refuse", "rescue", "deliveries"]
 _SIGNALS = {0: Signal.LOST, 1: Signal.GO_ON, 2: Signal.CANCEL}
 
 
-class RedisJobStore:
+class RedisJobStore(RedisNotices):
     """JobStore, LeaseStore, Housekeeping and Workers on one Redis.
 
     Every method raises StoreUnavailable while Redis is down, full or loading.
@@ -53,32 +46,34 @@ class RedisJobStore:
     def __init__(
         self, client: redis.Redis, rules: QueueRules = DEFAULT_RULES, prefix: str = PREFIX
     ) -> None:
-        # redis-py types each reply as str | bytes | awaitable; ours are str (decode_responses).
-        self._redis: Any = client
-        self._prefix = prefix
+        super().__init__(client, prefix)
         self._rules = rules
         self._lease_ms = int(rules.lease_s * 1000)
-        folder = files("lorajobs") / "lua"
-        head = (folder / "keys.lua").read_text()
-        self._scripts = {
-            name: client.register_script(head + (folder / f"{name}.lua").read_text())
-            for name in _SCRIPTS
-        }
-
-    def _run(self, script: str, *argv: str | int) -> Any:  # noqa: ANN401
-        with translated():
-            return self._scripts[script](args=[self._prefix, *argv])
-
-    def _key(self, *parts: str) -> str:
-        return ":".join((self._prefix, *parts))
 
     # The API's side
 
-    def submit(self, job: Job, ticket: Mapping[str, str] | None) -> bool:
+    def submit(
+        self,
+        job: Job,
+        ticket: Mapping[str, str] | None,
+        *,
+        window_us: int = 0,
+        workers: int = 0,
+    ) -> Submitted:
         """Writes and queues the job; its `created_ms` is this Redis's clock, not the caller's."""
         spec, rules = job.spec, self._rules
-        answer = self._run(
-            "submit",
+        answer = self._run("submit", *self._submission(job, ticket), window_us, workers)
+        if answer == -1:
+            raise QueueFull(f"{rules.max_waiting:,} jobs wait for {spec.model} already")
+        if answer == -2:
+            limit = rules.max_waiting_per_key
+            raise QueueFull(f"{limit:,} jobs of this API key wait for {spec.model} already")
+        created_ms, is_new, place = answer
+        return Submitted(created_ms, bool(is_new), load_place(place) if place else None)
+
+    def _submission(self, job: Job, ticket: Mapping[str, str] | None) -> Sequence[str | int]:
+        spec, rules = job.spec, self._rules
+        return (
             *dump_submit(job),
             rules.max_attempts,
             spec.num_inference_steps * spec.num_images,
@@ -86,11 +81,9 @@ class RedisJobStore:
             *_pushed(ticket),
             "" if spec.start_deadline_s is None else spec.start_deadline_s * 1000,
             rules.max_waiting,
+            rules.max_waiting_per_key,
             int(rules.retention_s * 1000),
         )
-        if answer == -1:
-            raise QueueFull(f"{rules.max_waiting:,} jobs wait for {spec.model} already")
-        return bool(answer)
 
     def get(self, job_id: str) -> Job:
         with translated():
@@ -139,31 +132,24 @@ class RedisJobStore:
 
     def place(self, job_id: str, window_us: int) -> Place | None:
         row = self._run("place", job_id, window_us)
-        if row is None:
-            return None
-        position, ahead_max, delayed, service_ms = map(int, row)
-        return Place(position, ahead_max, bool(delayed), service_ms / 1000 or None)
+        return None if row is None else load_place(row)
 
     # The worker's side
 
-    def snapshot(
-        self, model: str, worker: str = "", loaded: str = "", window_us: int = 0
-    ) -> Snapshot:
-        now, oldest, head, groups = self._run(
-            "snapshot", model, worker, loaded, window_us, SNAPSHOT_LIMIT
-        )
-        return Snapshot(
-            now,
-            [load_waiting(row) for row in oldest],
-            load_waiting(head[0]) if head else None,
-            [
-                WaitingGroup(load_waiting((job_id, score, group)), waiting, bool(elsewhere))
-                for group, job_id, score, waiting, elsewhere in groups
-            ],
-        )
+    def snapshot(self, model: str, worker: str = "", loaded: str = "") -> Snapshot:
+        now, turns = self._run("snapshot", model, worker, loaded, SNAPSHOT_LIMIT)
+        return Snapshot(now, [load_turn(row, loaded) for row in turns])
 
-    def claim(self, model: str, job_id: str | None, worker: str, ticket: str) -> Lease | None:
-        row = self._run("claim", model, job_id or "", worker, ticket, self._lease_ms)
+    def claim(
+        self,
+        model: str,
+        job_id: str | None,
+        worker: str,
+        ticket: str,
+        pushed: Mapping[str, str] | None = None,
+    ) -> Lease | None:
+        fresh = _pushed(pushed)
+        row = self._run("claim", model, job_id or "", worker, ticket, self._lease_ms, *fresh)
         return Lease(row[0], int(row[1])) if row else None
 
     def refuse(self, job_id: str, error: JobError) -> bool:
@@ -232,46 +218,11 @@ class RedisJobStore:
             ids = self._redis.zrange(self._key("kept"), 0, now, byscore=True, offset=0, num=limit)
         return [str(job_id) for job_id in ids]
 
-    def due_deliveries(self, limit: int, hold_s: float) -> Sequence[Delivery]:
-        rows = self._run("deliveries", limit, int(hold_s * 1000))
-        return [Delivery(d, job, url, event, int(tries)) for d, job, url, event, tries in rows]
-
-    def settle(self, delivery: Delivery, retry_in_s: float | None) -> None:
-        with translated():
-            if retry_in_s is None:
-                self._redis.zrem(self._key("outbox"), delivery.id)
-                self._redis.delete(self._key("delivery", delivery.id))
-                return
-            seconds, micros = self._redis.time()
-            due = seconds * 1000 + micros // 1000 + int(retry_in_s * 1000)
-            self._redis.zadd(self._key("outbox"), {delivery.id: due}, xx=True)
-
     def secret(self, proposal: str) -> str:
         """The shared secret of this Redis; the first caller's proposal becomes it."""
         with translated():
             self._redis.set(self._key("secret"), proposal, nx=True)
             return str(self._redis.get(self._key("secret")))
-
-    # Who is alive
-
-    def put_worker(self, worker: WorkerState, ttl_s: float) -> None:
-        with translated(), self._redis.pipeline() as pipe:
-            pipe.set(self._key("worker", worker.name), dump_worker(worker), px=int(ttl_s * 1000))
-            pipe.sadd(self._key("workers"), worker.name)
-            pipe.execute()
-
-    def remove_worker(self, name: str) -> None:
-        with translated():
-            self._redis.delete(self._key("worker", name))
-
-    def workers(self) -> Sequence[WorkerState]:
-        with translated():
-            names = sorted(self._redis.smembers(self._key("workers")))
-            states = self._redis.mget([self._key("worker", n) for n in names]) if names else []
-            gone = [name for name, state in zip(names, states, strict=True) if state is None]
-            if gone:
-                self._redis.srem(self._key("workers"), *gone)
-        return [load_worker(state) for state in states if state is not None]
 
 
 def _pushed(ticket: Mapping[str, str] | None) -> tuple[str, str]:
@@ -292,6 +243,7 @@ def open_job_store(settings: Settings) -> RedisJobStore:
         max_attempts=settings.max_attempts,
         head_start_s=settings.head_start_s,
         max_waiting=settings.max_waiting,
+        max_waiting_per_key=settings.max_waiting_per_key,
         retention_s=settings.retention_s,
     )
     return RedisJobStore(connect(settings.redis_url), rules)

@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError, from_json
 
 from lorajobs.errors import MalformedBody, ValidationFailed
 from lorajobs.field_errors import ALLOWED, described, shown
-from lorajobs.jobs import JobStatus, Priority
+from lorajobs.jobs import JobStatus, OnLoraError, Priority
 
 MAX_LORAS = 4
 MIN_SCALE, MAX_SCALE = -5.0, 5.0
@@ -188,6 +188,7 @@ class JobRequest(Body):
     start_deadline_s: int | None = Field(
         None, ge=1, le=7 * 86_400, description="an integer from 1 to 604800, in seconds"
     )
+    on_lora_error: OnLoraError | None = Field(None, description="`fail` or `skip`")
 
 
 class RegisterRequest(Body):

@@ -4,7 +4,7 @@ import logging
 from typing import Protocol
 
 from lorajobs.catalog import Catalog
-from lorajobs.store import Rescuing
+from lorajobs.store import Rescued, Rescuing
 
 log = logging.getLogger(__name__)
 
@@ -19,7 +19,7 @@ class MintingQueue(Protocol):
         """
 
 
-def rescue(store: Rescuing, queue: MintingQueue, catalog: Catalog) -> None:
+def rescue(store: Rescuing, queue: MintingQueue, catalog: Catalog) -> Rescued:
     """Puts back what expired leases and past delays hold, and sends a ticket for each.
 
     Each job is put back by one caller only, so that many may call at once.
@@ -32,3 +32,4 @@ def rescue(store: Rescuing, queue: MintingQueue, catalog: Catalog) -> None:
         entry = catalog.models.get(model)
         if entry is not None:
             queue.publish(entry.queue, count)
+    return rescued

@@ -116,6 +116,9 @@ class Settings(BaseSettings):
     lora_roots: tuple[Path, ...] = Field((), description="folders that a `path` may point into")
     lora_s3: tuple[str, ...] = Field((), description="`bucket/prefix` that an `s3://` may name")
     lora_max_bytes: int = Field(2**31, ge=1, description="largest adapter file")
+    disk_cache_gb: float = Field(
+        50.0, ge=0, le=1e6, description="10⁹ bytes of adapters kept on each machine; 0 keeps all"
+    )
     fetch_timeout_s: float = Field(
         60.0, gt=0, description="seconds to wait for an adapter's source"
     )
@@ -130,9 +133,19 @@ class Settings(BaseSettings):
     )
 
     device: str | None = Field(None, description="torch device; cuda, mps or cpu if unset")
+    cuda_visible_devices: Annotated[str | None, Field(validation_alias="CUDA_VISIBLE_DEVICES")] = (
+        Field(None, description="the GPUs that there are; all if unset")
+    )
     torch_threads: int = Field(1, ge=1, description="torch threads of a worker on a CPU")
+    host_cache_mb: int = Field(
+        2048,
+        ge=0,
+        le=1_048_576,
+        description="MiB of host memory for adapters kept ready; workers of one `--gpus` divide it",
+    )
     max_attempts: int = Field(3, ge=1, description="attempts before a job fails for good")
     max_waiting: int = Field(10_000, ge=1, description="jobs that may wait for one base model")
+    max_waiting_per_key: int = Field(1000, ge=1, description="of these, jobs of one API key")
     head_start_s: float = Field(
         60.0, ge=0, description="seconds that priority `high` counts as earlier, `low` as later"
     )
@@ -154,14 +167,25 @@ class Settings(BaseSettings):
     sweep_s: float = Field(0.5, gt=0, description="seconds between the courier's rounds")
     cancel_grace_s: float = Field(10.0, ge=0, description="seconds before Flower's terminate kills")
 
-    stop_grace_s: float = Field(
-        120.0, ge=0, description="seconds a running job has to end when `lorajobs up` is stopped"
+    shutdown_grace_s: float = Field(
+        30.0,
+        ge=0,
+        le=86_400,
+        description="seconds a running job has to end when its worker is stopped, or it goes back",
     )
 
     flower_host: str = Field("127.0.0.1", description="address Flower listens on")
     flower_port: int = Field(5555, ge=1, le=65_535, description="port Flower listens on")
     flower_auth: SecretStr | None = Field(
         None, description="`user:password` for Flower; needed beyond this machine and by its API"
+    )
+
+    metrics_host: str = Field("127.0.0.1", description="address metrics are served at")
+    metrics_port: int | None = Field(
+        None,
+        ge=1,
+        le=65_535,
+        description="port of a worker's or courier's metrics; none if unset",
     )
 
     webhook_secret: SigningSecret | None = Field(
@@ -185,6 +209,15 @@ class Settings(BaseSettings):
             raise ValueError(f"must be less than half of {PREFIX}LEASE_S, which is {lease_s:g}")
         return renew_s
 
+    @field_validator("disk_cache_gb")
+    @classmethod
+    def _holds_the_largest(cls, disk_cache_gb: float, info: ValidationInfo) -> float:
+        """No adapter is accepted that a worker has no room for."""
+        largest = info.data.get("lora_max_bytes", 0)
+        if disk_cache_gb and disk_cache_gb * 1e9 < largest:
+            raise ValueError(f"must hold {PREFIX}LORA_MAX_BYTES, which is {largest}; lower that")
+        return disk_cache_gb
+
     @classmethod
     def from_env(cls) -> "Settings":
         """Reads the environment.
@@ -197,8 +230,10 @@ class Settings(BaseSettings):
                 near = difflib.get_close_matches(name, known, n=1)
                 hint = f"; did you mean {near[0]}?" if near else ""
                 raise ConfigError(f"{name}: there is no such setting{hint}")
+        # Empty, this one is not unset: it hides every GPU.
+        hidden = os.environ.get("CUDA_VISIBLE_DEVICES") == ""
         try:
-            return cls()
+            return cls(cuda_visible_devices="") if hidden else cls()
         except SettingsError as error:
             # Its text is `error parsing value for field "<name>" from source …`.
             name = cls._variable(str(error).split('"')[1])

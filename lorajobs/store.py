@@ -14,6 +14,7 @@ from lorajobs.jobs import (
     Priority,
     Stage,
 )
+from lorajobs.snapshot import Snapshot
 
 
 class QueueRules(NamedTuple):
@@ -26,6 +27,8 @@ class QueueRules(NamedTuple):
     head_start_s: float = 60.0
     #: jobs that may wait for one base model
     max_waiting: int = 10_000
+    #: of these, jobs of one API key
+    max_waiting_per_key: int = 1000
     #: seconds that an ended job is kept
     retention_s: float = 7 * 86_400
 
@@ -49,6 +52,23 @@ class Place(NamedTuple):
     #: mean seconds that a job of this base runs, None if none has ended yet
     service_s: float | None
 
+    def starts_in_s(self, workers: int) -> float | None:
+        """When the job is expected to start, None if nobody can tell."""
+        if not workers or self.service_s is None:
+            return None
+        # On average the running jobs are half done.
+        return round(self.service_s * (self.position / workers + 0.5), 1)
+
+
+class Submitted(NamedTuple):
+    """The store's answer to a submit."""
+
+    created_ms: int
+    #: False if the id was there already, as after a lost reply
+    is_new: bool
+    #: None if the job waits no more
+    place: Place | None
+
 
 class JobFilter(NamedTuple):
     """Which jobs a listing shows; None matches all."""
@@ -71,36 +91,6 @@ class JobPage(NamedTuple):
 
     jobs: Sequence[Job]
     cursor: str | None
-
-
-class WaitingJob(NamedTuple):
-    """A job that a worker may claim; `score_us`, Unix microseconds, orders the queue."""
-
-    id: str
-    score_us: int
-    #: the adapters that it needs, as `jobs.group_of` names them
-    group: str
-
-
-class WaitingGroup(NamedTuple):
-    """The waiting jobs that need the same adapters."""
-
-    oldest: WaitingJob
-    waiting: int
-    #: another live worker has these adapters applied
-    elsewhere: bool
-
-
-class Snapshot(NamedTuple):
-    """What the policy sees of one base's queue: small, whatever the backlog."""
-
-    now_us: int
-    #: the oldest jobs, at most 32
-    waiting: Sequence[WaitingJob]
-    #: the oldest job that needs what the worker has applied
-    loaded: WaitingJob | None
-    #: the groups whose oldest job may be taken now, at most 32, by that job's age
-    groups: Sequence[WaitingGroup]
 
 
 class Progress(NamedTuple):
@@ -149,6 +139,9 @@ class WorkerState(NamedTuple):
     #: applied now
     loaded: Sequence[AppliedLora]
     job_id: str | None
+    #: adapters on its machine's disk, and their bytes
+    cached: int = 0
+    cached_bytes: int = 0
 
     @property
     def takes_jobs(self) -> bool:
@@ -159,9 +152,17 @@ class WorkerState(NamedTuple):
 class JobStore(Protocol):
     """The API's side."""
 
-    def submit(self, job: Job, ticket: Mapping[str, str] | None) -> bool:
-        """Writes the job and queues it, with its ticket if given; False if it was there already.
+    def submit(
+        self,
+        job: Job,
+        ticket: Mapping[str, str] | None,
+        *,
+        window_us: int = 0,
+        workers: int = 0,
+    ) -> Submitted:
+        """Writes the job and queues it, with its ticket if given.
 
+        `window_us` is the policy's; `workers`, who serve the base, make the estimate of its start.
         Raises: QueueFull.
         """
 
@@ -196,19 +197,22 @@ class LeaseStore(Protocol):
     def get(self, job_id: str) -> Job:
         """Raises: JobNotFound."""
 
-    def snapshot(
-        self, model: str, worker: str = "", loaded: str = "", window_us: int = 0
-    ) -> Snapshot:
-        """Shows the queue of one base to a worker that has the group `loaded` applied.
+    def snapshot(self, model: str, worker: str = "", loaded: str = "") -> Snapshot:
+        """Shows the queue of one base to a worker that has the group `loaded` applied."""
 
-        Groups are those whose oldest job is at most `window_us` younger than the oldest of all.
-        """
-
-    def claim(self, model: str, job_id: str | None, worker: str, ticket: str) -> Lease | None:
+    def claim(
+        self,
+        model: str,
+        job_id: str | None,
+        worker: str,
+        ticket: str,
+        pushed: Mapping[str, str] | None = None,
+    ) -> Lease | None:
         """Takes a waiting job for one worker; None if it is gone.
 
         A ticket whose attempt still runs gets that attempt again, whatever the job id, so that a
-        lost reply leaks no job; `job_id=None` asks for just that.
+        lost reply leaks no job; `job_id=None` asks for just that. `pushed` replaces a ticket that
+        was another base's.
         """
 
     def refuse(self, job_id: str, error: JobError) -> bool:

@@ -1,7 +1,6 @@
 """A planned job into the store and onto the queue of its base."""
 
 import logging
-import time
 import uuid
 from collections.abc import Mapping
 from typing import Protocol
@@ -10,7 +9,7 @@ from lorajobs.catalog import Catalog
 from lorajobs.errors import JobNotFinished, StoreUnavailable
 from lorajobs.jobs import Job, JobStatus
 from lorajobs.plan import Plan
-from lorajobs.store import JobStore
+from lorajobs.store import JobStore, Place
 
 _log = logging.getLogger(__name__)
 
@@ -28,29 +27,37 @@ class Tickets(Protocol):
         """
 
 
-def submit(plan: Plan, store: JobStore, queue: Tickets) -> Job:
-    """Writes and queues the job, and returns it as the store has it.
+def submit(
+    plan: Plan, store: JobStore, queue: Tickets, workers: int = 0
+) -> tuple[Job, Place | None]:
+    """Writes and queues the job, and returns it as the store has it, with its place.
 
-    Raises: StoreUnavailable, and then it is not known whether the job was accepted.
+    `workers` is how many serve its base now. Raises: StoreUnavailable, and then it is not known
+    whether the job was accepted.
     """
     job = Job(
         id=str(uuid.uuid4()),
         status=JobStatus.QUEUED,
         spec=plan.spec,
-        created_ms=time.time_ns() // 1_000_000,
+        created_ms=0,
+        steps=plan.spec.num_inference_steps * plan.spec.num_images,
         warnings=plan.warnings,
     )
     ticket = queue.envelope(plan.queue)
-    store.submit(job, ticket)
+    submitted = store.submit(job, ticket, window_us=plan.window_us, workers=workers)
     try:
         if ticket is None:
             queue.publish(plan.queue)
-        return store.get(job.id)
     except StoreUnavailable as error:
         # The job is in: an error would make the client submit it twice. The courier mints its
         # ticket.
         _log.warning("job %s was accepted, but: %s", job.id, error.detail)
-        return job
+    place = submitted.place
+    told = {
+        "created_ms": submitted.created_ms,
+        "predicted_s": place.starts_in_s(workers) if place else None,
+    }
+    return job.model_copy(update=told), place
 
 
 def resubmit(job_id: str, catalog: Catalog, store: JobStore, queue: Tickets) -> Job:
@@ -63,4 +70,6 @@ def resubmit(job_id: str, catalog: Catalog, store: JobStore, queue: Tickets) -> 
     if not job.status.is_terminal:
         raise JobNotFinished(f"job {job_id} is {job.status}; only an ended job is submitted again")
     spec = job.spec.model_copy(update={"retry_of": job_id})
-    return submit(Plan(spec, job.warnings, catalog.require(spec.model).queue), store, queue)
+    entry = catalog.require(spec.model)
+    again, _ = submit(Plan(spec, job.warnings, entry.queue, entry.window_us), store, queue)
+    return again

@@ -5,6 +5,7 @@ import json
 import logging
 import random
 import secrets
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -37,11 +38,14 @@ class WebhookSender:
         secret: str,
         housekeeping: Housekeeping,
         document: Callable[[Job], dict[str, object]],
+        observe: Callable[[str, float | None], None] = lambda result, seconds: None,
     ) -> None:
+        """`observe` hears of each try: one of `metrics.DELIVERIES`, and how long it took."""
         self._settings = settings
         self._signer = Webhook(secret)
         self._housekeeping = housekeeping
         self._document = document
+        self._observe = observe
         # Redirects are answers like any other: not 2xx.
         self._http = httpx.Client(
             timeout=settings.webhook_timeout_s, follow_redirects=False, trust_env=False
@@ -57,13 +61,18 @@ class WebhookSender:
         try:
             job = self._housekeeping.get(delivery.job_id)
         except JobNotFound:
+            self._observe("erased", None)
             self._housekeeping.settle(delivery, None)
             return "the job was deleted"
+        begun = time.monotonic()
         result = self._post(delivery, job)
+        seconds = time.monotonic() - begun
         if result.isdecimal() and (200 <= int(result) < 300 or result == "410"):
+            self._observe("gone" if result == "410" else "delivered", seconds)
             self._housekeeping.settle(delivery, None)
             return result
         retry_in = self._next_delay(delivery.tries)
+        self._observe("given_up" if retry_in is None else "retried", seconds)
         self._housekeeping.settle(delivery, retry_in)
         last = "; given up" if retry_in is None else f"; again in {retry_in:.0f} s"
         log.warning("webhook %s try %d: %s%s", delivery.id, delivery.tries, result, last)

@@ -6,7 +6,7 @@ import secrets
 import signal
 import socket
 from collections.abc import Callable, Collection
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any, ClassVar
 
 from celery import bootsteps, signals
@@ -62,6 +62,8 @@ def run_worker(settings: Settings, model: str, make_engine: MakeEngine = _diffus
     entry = catalog.require(model)
     app = make_app(settings)
     store = open_job_store(settings)
+    cache = DiskCache.of(settings)
+    cache.sweep()
     parent = Parent(
         settings=settings,
         name=_name(entry),
@@ -72,15 +74,21 @@ def run_worker(settings: Settings, model: str, make_engine: MakeEngine = _diffus
         catalog=catalog,
         queue=TicketQueue(app, settings),
         page=WorkerPage(),
-        is_here=DiskCache.of(settings).has,
+        is_here=cache.has,
     )
+    parent.metrics.serve(settings, [entry.id], parent.page.reports)
     TicketTask.parent = parent
     app.steps["consumer"].add(_Renewal)
 
     def start_child(**_: object) -> None:
         _start_child(parent, make_engine)
 
+    def begin_shutdown(**_: object) -> None:
+        # In a signal handler: no locks, no log.
+        parent.page.ask_stop(settings.shutdown_grace_s)
+
     signals.worker_process_init.connect(start_child, weak=False)
+    signals.worker_shutting_down.connect(begin_shutdown, weak=False)
     worker = app.Worker(
         hostname=parent.name,
         pool="prefork",
@@ -119,9 +127,10 @@ class _Renewal(bootsteps.StartStopStep):
         """Starts the thread once; after a lost connection only the consumer starts anew."""
         # Celery hears of a child's death before it can be waited for, then looks every 5 s only.
         self._reaping = consumer.timer.call_repeatedly(REAP_S, consumer.pool.maintain_pool)
+        parent = TicketTask.parent
+        parent.metrics.connected()
         if _Renewal.renewal is not None:
             return
-        parent = TicketTask.parent
 
         def look() -> None:
             _look(parent, consumer.pool.info["processes"])
@@ -146,21 +155,37 @@ def _look(parent: Parent, children: Collection[int]) -> None:
         return
     leases = parent.leases()
     warm = parent.page.is_ready(children)
-    # One that still loads its base has taken no job yet.
-    if warm and leases and parent.page.is_overdue():
-        # Its job goes back through the hook that any death of a child takes.
-        log.error("job %s: the child hangs and is killed", leases[0].job_id)
+    if fault := _fault(parent, warm, busy=bool(leases)):
+        # If it has a job, that goes back through the hook that any death of a child takes.
+        log.error("the child is killed: %s", fault)
         for child in children:
-            os.kill(child, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+    census = DiskCache.of(parent.settings).census()
     state = WorkerState(
         name=parent.name,
         model=parent.entry.id,
-        state=DRAINING if parent.draining.is_set() else "warm" if warm else "loading",
+        state=DRAINING if parent.is_draining() else "warm" if warm else "loading",
         loaded=parent.page.loaded() if warm else (),
         job_id=leases[0].job_id if leases else None,
+        cached=census.cached,
+        cached_bytes=census.cached_bytes,
     )
+    parent.metrics.state(state.state, len(leases))
     parent.workers.put_worker(state, ttl_s=4 * parent.settings.renew_s)
-    rescue(parent.rescuing, parent.queue, parent.catalog)
+    parent.metrics.rescued(rescue(parent.rescuing, parent.queue, parent.catalog))
+
+
+def _fault(parent: Parent, warm: bool, busy: bool) -> str:
+    """Why the child must not go on, empty if it may."""
+    # One that still loads its base has taken no job yet.
+    if warm and busy and parent.page.is_overdue():
+        return "it hangs"
+    if parent.page.is_stopping() and not warm:
+        return "it loads its base, but the worker shuts down"
+    if parent.page.must_stop(late_s=parent.settings.step_timeout_s):
+        return "it did not stop when the worker shut down"
+    return ""
 
 
 @control_command(name=COMMAND, args=[("job_id", str), ("attempt", int)])
@@ -196,7 +221,8 @@ def _start_child(parent: Parent, make_engine: MakeEngine) -> None:
     parent.page.say_alive(FOREVER)
     try:
         bench = GenerateTask.bench = _open_bench(parent, make_engine)
-        Fetcher(bench.store, bench.library, parent.entry.id, parent.settings.max_attempts).start()
+        most, report = parent.settings.max_attempts, parent.page.reports.send
+        Fetcher(bench.store, bench.library, parent.entry.id, most, report).start()
     except Exception as error:
         # Celery would log it, go on without a base and replace the child for ever.
         ours = error if isinstance(error, LoraJobsError) else None
@@ -216,7 +242,8 @@ def _open_bench(parent: Parent, make_engine: MakeEngine) -> Bench:
     library = Library(settings, catalog, registry, objects)
     engine = make_engine(entry, settings)
     engine.load()
-    engine.preload(_preloaded(library, entry))
+    with ExitStack() as held:
+        engine.preload(_preloaded(library, entry, held))
     return Bench(
         settings=settings,
         store=open_job_store(settings),
@@ -227,7 +254,7 @@ def _open_bench(parent: Parent, make_engine: MakeEngine) -> Bench:
     )
 
 
-def _preloaded(library: Library, entry: ModelEntry) -> list[LocalAdapter]:
+def _preloaded(library: Library, entry: ModelEntry, held: ExitStack) -> list[LocalAdapter]:
     """The adapters to pre-load that can be had; one that cannot must not keep the base down."""
     found = []
     for lora_id in entry.preload:
@@ -237,7 +264,8 @@ def _preloaded(library: Library, entry: ModelEntry) -> list[LocalAdapter]:
                 raise ConfigError(f"models.{entry.id}.preload: no adapter {lora_id!r}")
             adapter = library.pin(record)
             use = AdapterUse(adapter=adapter, scale=record.scale)
-            found.append(LocalAdapter(use, library.ensure(adapter)))
+            file = held.enter_context(library.ensure(adapter))
+            found.append(LocalAdapter(use, file.path))
         except LoraJobsError as error:
             log.warning("%s is not pre-loaded: %s", lora_id, error.detail)
     return found

@@ -1,4 +1,4 @@
-"""The memory that a worker's parent and its child share: readiness, cancellation, what is loaded.
+"""The memory that a worker's parent and its child share: readiness, loaded adapters, what to stop.
 
 It is made before the child is forked, so a child that replaces a dead one finds the same page.
 """
@@ -14,6 +14,7 @@ from collections.abc import Collection, Sequence
 from pydantic import TypeAdapter
 
 from lorajobs.jobs import AppliedLora, Lease
+from lorajobs.report import ReportPipe
 
 #: Checksum and length, before the bytes of a slot.
 _HEAD = struct.Struct("<II")
@@ -54,13 +55,15 @@ class _Slot:
 
 
 class WorkerPage:
-    """Five values between one parent and its one child."""
+    """Six values between one parent and its one child."""
 
     def __init__(self) -> None:
-        memory = mmap.mmap(-1, 5 * _SLOT_BYTES)
-        self._ready, self._cancel, self._loaded, self._failure, self._alive = (
-            _Slot(memory, index) for index in range(5)
+        memory = mmap.mmap(-1, 6 * _SLOT_BYTES)
+        self._ready, self._cancel, self._loaded, self._failure, self._alive, self._stop = (
+            _Slot(memory, index) for index in range(6)
         )
+        #: what the child measures
+        self.reports = ReportPipe()
 
     # The child writes
 
@@ -114,3 +117,20 @@ class WorkerPage:
     def cancel_asked(self, lease: Lease) -> bool:
         """True if this attempt was asked to stop."""
         return self._cancel.read() == json.dumps(lease).encode()
+
+    def ask_stop(self, grace_s: float) -> None:
+        """Asks the child to stop whatever it runs in so many seconds; only the first call counts.
+
+        It takes no lock, so a signal handler may call it.
+        """
+        if not self.is_stopping():
+            self._stop.write(repr(time.monotonic() + grace_s).encode())
+
+    def is_stopping(self) -> bool:
+        """True if the worker takes no more jobs."""
+        return bool(self._stop.read())
+
+    def must_stop(self, late_s: float = 0.0) -> bool:
+        """True if the grace, and so many seconds more, are over."""
+        grace_ends = self._stop.read()
+        return bool(grace_ends) and time.monotonic() > float(grace_ends) + late_s

@@ -32,6 +32,10 @@ class Backend(ABC):
         """Brings every deadline nearer, as if time had passed."""
 
     @abstractmethod
+    def tick(self) -> None:
+        """Lets the next moment be another one."""
+
+    @abstractmethod
     def pushed(self) -> int:
         """How many tickets the store has pushed."""
 
@@ -59,17 +63,20 @@ class MemoryBackend(Backend):
 
     def __init__(self, rules: QueueRules = RULES) -> None:
         self._clock = ManualClock()
-        self._memory = MemoryJobStore(rules, self._clock)
-        self.store = self._memory
+        self.memory = MemoryJobStore(rules, self._clock)
+        self.store = self.memory
 
     def advance(self, seconds: float) -> None:
         self._clock.advance(seconds)
 
+    def tick(self) -> None:
+        self._clock.advance(0.001)
+
     def pushed(self) -> int:
-        return len(self._memory.tickets)
+        return len(self.memory.tickets)
 
     def outbox(self) -> set[str]:
-        return set(self._memory.outbox)
+        return set(self.memory.outbox)
 
     def close(self) -> None:
         pass
@@ -96,6 +103,9 @@ class RedisBackend(Backend):
             key = f"{self.prefix}:{index}"
             for member in self.client.zrange(key, 0, -1):
                 self.client.zincrby(key, -seconds * 1000, member)
+
+    def tick(self) -> None:
+        pass
 
     def pushed(self) -> int:
         return int(self.client.llen(self.ticket["queue"]))

@@ -6,6 +6,9 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save
 
+from lorajobs.adapters.library import Library
+from lorajobs.jobs import Adapter
+
 DEMO_LORAS = Path(__file__).parent.parent / "lorajobs" / "demo" / "loras"
 PEFT_CONFIG = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["to_q"]}
 
@@ -26,6 +29,12 @@ def peft_folder(fill: float = 1.0, **config: object) -> dict[str, bytes]:
         "adapter_config.json": json.dumps(PEFT_CONFIG | config).encode(),
         "adapter_model.safetensors": lora(fill),
     }
+
+
+def fetched(library: Library, adapter: Adapter) -> bytes:
+    """The adapter's bytes as a worker with this library gets them."""
+    with library.ensure(adapter) as file:
+        return file.path.read_bytes()
 
 
 def write(folder: Path, files: dict[str, bytes]) -> Path:

@@ -14,10 +14,14 @@ PUBLIC_URL = "https://api.example"
 
 
 def weights(name: str) -> bytes:
-    """A valid safetensors file with one tensor, another one for each name."""
-    data = name.encode()
-    tensor = {"dtype": "U8", "shape": [len(data)], "data_offsets": [0, len(data)]}
-    header = json.dumps({"unet.lora_A.weight": tensor}).encode()
+    """A valid adapter file, another one for each name; its weights are for no real base."""
+    data = b"B" + name.encode()
+    spans = {"lora_A": (1, len(data)), "lora_B": (0, 1)}
+    tensors = {
+        f"unet.to_q.{factor}.weight": {"dtype": "U8", "shape": [e - b], "data_offsets": [b, e]}
+        for factor, (b, e) in spans.items()
+    }
+    header = json.dumps(tensors).encode()
     return len(header).to_bytes(8, "little") + header + data
 
 

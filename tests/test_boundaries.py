@@ -15,7 +15,14 @@ HEAVY = ("torch", "diffusers", "transformers", "peft", "accelerate")
 #: Who imports what others may not, modules and packages: they translate its errors. Ruff's
 #: banned-api says so at once, but not of `web/`, which may import flask and nothing else of these.
 OWNERS = {
-    "redis": {"lorajobs.redis_client", "lorajobs.redis_store", "lorajobs.adapters.registry"},
+    "redis": {
+        "lorajobs.redis_client",
+        "lorajobs.redis_notices",
+        "lorajobs.redis_store",
+        "lorajobs.redis_tally",
+        "lorajobs.adapters.registry",
+    },
+    "prometheus_client": {"lorajobs.metrics", "web.metrics"},
     "boto3": {"lorajobs.storage.s3"},
     "botocore": {"lorajobs.storage.s3"},
     "huggingface_hub": {"lorajobs.adapters.hub", "lorajobs.engine.snapshot"},

@@ -10,6 +10,7 @@ from web.files import files_of
 from web.health import health
 from web.jobs import jobs
 from web.loras import loras
+from web.metrics import metrics
 from web.models import models
 
 __all__ = ["Deps", "create_app"]
@@ -25,7 +26,7 @@ def create_app(deps: Deps | None = None) -> Flask:
     app = Flask("web", static_folder=None)
     app.extensions[EXTENSION] = deps
     app.json.sort_keys = False  # type: ignore[attr-defined]  # of Flask's default provider
-    for blueprint in (jobs, models, loras, health):
+    for blueprint in (jobs, models, loras, health, metrics):
         app.register_blueprint(blueprint)
     if isinstance(deps.objects, FolderStore):
         app.register_blueprint(files_of(deps.objects))

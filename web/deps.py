@@ -15,11 +15,14 @@ from lorajobs.catalog import Catalog
 from lorajobs.jobs import Job
 from lorajobs.redis_client import connect
 from lorajobs.redis_store import open_job_store
+from lorajobs.redis_tally import open_tally
+from lorajobs.roster import Roster
 from lorajobs.settings import Settings
 from lorajobs.storage import open_store
 from lorajobs.storage.base import ObjectStore
 from lorajobs.store import JobStore, WorkerState
 from lorajobs.submit import Tickets
+from lorajobs.tally import TallyKeeper
 from lorajobs.tickets import TicketQueue
 
 EXTENSION = "lorajobs"
@@ -35,6 +38,16 @@ class Fleet(Protocol):
         """The live workers, by name."""
 
 
+class Broker(Tickets, Protocol):
+    """Where tickets go, and how many are there."""
+
+    def depth(self, queue: str) -> int:
+        """How many tickets wait.
+
+        Raises: StoreUnavailable.
+        """
+
+
 @dataclass(frozen=True, kw_only=True)
 class Deps:
     """The other parts of the system, as the API sees them."""
@@ -44,7 +57,9 @@ class Deps:
     library: Library
     store: JobStore
     fleet: Fleet
-    queue: Tickets
+    roster: Roster
+    tally: TallyKeeper
+    queue: Broker
     objects: ObjectStore
     #: tells the worker of a running job to stop it now; raises StoreUnavailable
     push_cancel: Callable[[Job], None]
@@ -71,6 +86,8 @@ class Deps:
             library=Library(settings, catalog, registry, objects),
             store=store,
             fleet=store,
+            roster=Roster(store.workers),
+            tally=open_tally(settings),
             queue=TicketQueue(app, settings),
             objects=objects,
             push_cancel=CancelPush(app),

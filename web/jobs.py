@@ -38,8 +38,11 @@ def create() -> Response:
     """Accepts a job."""
     d = deps()
     planned = plan(JobRequest.parse(json_body()), d.catalog, d.library, d.check_webhook)
-    job = submit(planned, d.store, d.queue)
-    response = _answer(job, 202)
+    serving = d.roster.serving(planned.spec.model)
+    job, place = submit(planned, d.store, d.queue, serving)
+    # What the submit itself told: to ask for the place again costs as much as the submit.
+    queue = queue_document(place, serving) if place else None
+    response = _respond(job, job_document(job, d.objects, public_url(), queue), 202)
     response.location = public_url() + _path(job)
     return response
 
@@ -118,16 +121,16 @@ def _queue(job: Job) -> dict[str, object] | None:
         return None
     d = deps()
     entry = d.catalog.models.get(job.spec.model)
-    place = d.store.place(job.id, int(entry.reorder_window_s * 1_000_000) if entry else 0)
-    if place is None:
-        return None
-    return queue_document(
-        place, sum(w.model == job.spec.model and w.takes_jobs for w in d.fleet.workers())
-    )
+    place = d.store.place(job.id, entry.window_us if entry else 0)
+    return queue_document(place, d.roster.serving(job.spec.model)) if place else None
 
 
 def _answer(job: Job, status: int = 200) -> Response:
-    response = jsonify(_document(job))
+    return _respond(job, _document(job), status)
+
+
+def _respond(job: Job, document: dict[str, object], status: int) -> Response:
+    response = jsonify(document)
     response.status_code = status
     if not job.status.is_terminal:
         response.headers["Retry-After"] = str(POLL_S)

@@ -51,6 +51,14 @@ class BucketSource:
         with translated(str(version)):
             self._s3.fetch(version.bucket, version.key, version.version_id, target, max_bytes)
 
+    def start(self, version: S3Version, most: int) -> bytes | None:
+        """The first bytes of one version, at most so many; None if S3 sends no parts of objects.
+
+        Raises: LoraNotFound, LoraFetchFailed.
+        """
+        with translated(str(version)):
+            return self._s3.start(version.bucket, version.key, version.version_id, most)
+
     def _allows(self, reference: S3Reference) -> bool:
         # Whole segments: `loras` must not open `loras-private`.
         asked = f"{reference.bucket}/{reference.key.rstrip('/')}/"

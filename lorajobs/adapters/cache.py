@@ -1,151 +1,251 @@
 """The adapters on this machine's disk: named by their hash, each downloaded once."""
 
-import fcntl
+import errno
 import hashlib
+import logging
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from types import TracebackType
+from typing import Literal, NamedTuple, Self
 
+from lorajobs.adapters.digest import Verified, sha256_of
+from lorajobs.adapters.disk_tier import Census, DiskTier
 from lorajobs.adapters.header import read_header
+from lorajobs.adapters.label import Label
 from lorajobs.errors import LoraFetchFailed, LoraTooLarge
 from lorajobs.settings import Settings
 
+log = logging.getLogger(__name__)
+
 #: Writes a weight file's bytes into the path.
 Fetch = Callable[[Path], None]
+#: Where an adapter was found: on this machine, or at its source.
+TierName = Literal["disk", "remote"]
+
+GIGABYTE = 10**9
+#: How often a file that goes again before it can be held is brought.
+_TRIES = 3
 
 
-class Cached(NamedTuple):
-    """A weight file in the cache."""
+class Held:
+    """A weight file that stays on the disk until it is released, or this process ends."""
 
-    path: Path
+    def __init__(self, label: Label, path: Path, sha256: str, size: int, tier: TierName) -> None:
+        self.path = path
+        self.sha256 = sha256
+        self.bytes = size
+        self.tier = tier
+        self._label = label
+
+    def release(self) -> None:
+        """Lets the file go; once more does nothing."""
+        self._label.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.release()
+
+
+class _Wanted(NamedTuple):
+    """A file that is asked for."""
+
     sha256: str
     bytes: int
+    #: what errors call it
+    name: str
+    #: its job still waits
+    ahead: bool
+    #: when somebody began to fetch it, by the monotonic clock; None if nobody has yet
+    begun: float | None = None
 
 
 class DiskCache:
-    """A folder of `<sha256>.safetensors` that any number of processes share."""
+    """A folder of `<sha256>.safetensors` that any number of processes share.
 
-    def __init__(self, folder: Path, max_file_bytes: int) -> None:
-        self._folder = folder
-        self._max_file_bytes = max_file_bytes
-        #: files that this process has hashed, with the state they were in
-        self._verified: dict[Path, tuple[int, int]] = {}
+    What stands under such a name was hashed when it came, and is hashed again by each process that
+    reads it first; later reads look at its size, times and a sample (`digest.sample_of`).
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        max_file_bytes: int,
+        budget: int | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`budget` is in bytes, None keeps everything; `clock` gives Unix seconds."""
+        self._tier = DiskTier(folder, budget, clock)
+        self._max_file_bytes = max_file_bytes if budget is None else min(max_file_bytes, budget)
+        self._verified = Verified()
 
     @classmethod
     def of(cls, settings: Settings) -> "DiskCache":
         """The cache that all processes with these settings on this machine share."""
-        return cls(settings.data_dir.expanduser() / "adapters", settings.lora_max_bytes)
+        folder = settings.data_dir.expanduser() / "adapters"
+        budget = int(settings.disk_cache_gb * GIGABYTE) or None
+        return cls(folder, settings.lora_max_bytes, budget)
 
     def has(self, sha256: str) -> bool:
         """True if a file of this name is here; whether it is whole shows when it is ensured."""
-        return self._path(sha256).exists()
+        return self._tier.file(sha256).exists()
 
-    def ensure(self, sha256: str, size: int, fetch: Fetch, name: str) -> Path:
-        """The file of this hash, fetched unless it is here; errors call it `name`.
+    def keep(self, sha256: str) -> bool:
+        """The same, and the file stays for some seconds unless a running job needs its room."""
+        return self._tier.keep(sha256)
 
-        Raises: LoraFetchFailed for other bytes than these, LoraInvalidFile, LoraPickle,
-        LoraTooLarge, OSError, and what `fetch` raises.
+    def census(self) -> Census:
+        """How many adapters are here, and their bytes."""
+        return self._tier.census()
+
+    def sweep(self) -> None:
+        """Removes what killed downloads left, and what a smaller budget has no room for."""
+        self._tier.sweep()
+
+    def ensure(
+        self, sha256: str, size: int, fetch: Fetch, name: str, *, ahead: bool = False
+    ) -> Held:
+        """Holds the file of this hash, fetched unless it is here; errors call it `name`.
+
+        One that comes `ahead` of its job lets nothing go that another waiting job needs.
+        Raises: LoraFetchFailed for other bytes than these or a full disk, LoraInvalidFile,
+        LoraPickle, LoraTooLarge, NoRoomAhead, OSError, and what `fetch` raises.
         """
-        path = self._path(sha256)
-        if self._holds(path, sha256, size):
-            return path
-        with self._lock(sha256):
-            if self._holds(path, sha256, size):
-                return path
-            with self._part(sha256) as part:
+        self._require_size(size, name)
+        return self._hold(_Wanted(sha256, size, name, ahead), fetch)
+
+    def add(self, fetch: Fetch, name: str) -> Held:
+        """Fetches and holds a file whose hash nobody knows yet; its room is made once it is here.
+
+        Raises: LoraFetchFailed for a full disk, LoraInvalidFile, LoraPickle, LoraTooLarge, OSError,
+        and what `fetch` raises.
+        """
+
+        key, begun = _key(name), time.monotonic()
+        with self._tier.own(key) as label, self._part(label, key) as part:
+            with _full_disk_named(name):
                 fetch(part)
-                found = self._measured(part, name)
-                # Before the header: a source that is down may answer with a page that says so.
-                if (found.sha256, found.bytes) != (sha256, size):
-                    raise LoraFetchFailed(
-                        f"{name}: the source sent other bytes than the pinned ones "
-                        f"(sha256 {found.sha256} with {found.bytes} bytes instead of "
-                        f"{sha256} with {size})"
-                    )
-                return self._accept(found, name).path
-
-    def add(self, fetch: Fetch, name: str) -> Cached:
-        """Fetches a file whose hash nobody knows yet.
-
-        Raises: LoraInvalidFile, LoraPickle, LoraTooLarge, OSError, and what `fetch` raises.
-        """
-        key = _key(name)
-        with self._lock(key), self._part(key) as part:
-            fetch(part)
-            return self._accept(self._measured(part, name), name)
+            size = part.stat().st_size
+            self._require_size(size, name)
+            return self._hold(_Wanted(sha256_of(part), size, name, False, begun), part.replace)
 
     def read(self, fetch: Fetch, name: str) -> bytes:
         """Fetches a small file that is not kept.
 
-        Raises: OSError, and what `fetch` raises.
+        Raises: LoraFetchFailed for a full disk, OSError, and what `fetch` raises.
         """
         key = _key(name)
-        with self._lock(key), self._part(key) as part:
-            fetch(part)
+        with self._tier.own(key) as label, self._part(label, key) as part:
+            with _full_disk_named(name):
+                fetch(part)
             return part.read_bytes()
 
-    def _path(self, sha256: str) -> Path:
-        return self._folder / f"{sha256}.safetensors"
-
-    def _holds(self, path: Path, sha256: str, size: int) -> bool:
-        """True if the file is whole; each process reads it once to know."""
-        try:
-            stat = path.stat()
-        except FileNotFoundError:
-            return False
-        if stat.st_size != size:
-            return False
-        state = (stat.st_mtime_ns, stat.st_ino)
-        if self._verified.get(path) != state:
-            if _sha256(path) != sha256:
-                return False
-            self._verified[path] = state
-        return True
-
-    def _measured(self, part: Path, name: str) -> Cached:
-        size = part.stat().st_size
+    def _require_size(self, size: int, name: str) -> None:
         if size > self._max_file_bytes:
             raise LoraTooLarge(f"{name} has {size} bytes, allowed are {self._max_file_bytes}")
-        return Cached(part, _sha256(part), size)
 
-    def _accept(self, found: Cached, name: str) -> Cached:
+    def _hold(self, wanted: _Wanted, fetch: Fetch) -> Held:
+        path = self._tier.file(wanted.sha256)
+        tier: TierName = "disk"
+        for _ in range(_TRIES):
+            label = self._tier.share(wanted.sha256)
+            try:
+                found = _state(path)
+                if found and self._is_whole(path, wanted):
+                    if not wanted.ahead:
+                        self._tier.use(label, wanted.bytes)
+                    return Held(label, path, wanted.sha256, wanted.bytes, tier)
+            except BaseException:
+                label.release()
+                raise
+            label.release()
+            with self._tier.own(wanted.sha256) as label:
+                # Otherwise another process has brought it meanwhile.
+                if _state(path) == found:
+                    self._bring(label, wanted, fetch)
+                    tier = "remote"
+        raise LoraFetchFailed(
+            f"{wanted.name} left the disk as often as it was fetched; raise LORAJOBS_DISK_CACHE_GB"
+        )
+
+    def _is_whole(self, path: Path, wanted: _Wanted) -> bool:
+        size = path.stat().st_size
+        if size == wanted.bytes and self._verified.is_whole(path, wanted.sha256):
+            return True
+        log.warning("%s: its file on the disk is damaged and fetched again", wanted.name)
+        return False
+
+    def _bring(self, label: Label, wanted: _Wanted, fetch: Fetch) -> None:
+        """Fetches the file under a label that this thread owns."""
+        sha256, size, name = wanted.sha256, wanted.bytes, wanted.name
+        with self._part(label, sha256) as part:
+            # A damaged one, which is never to be used again.
+            self._tier.file(sha256).unlink(missing_ok=True)
+            self._tier.make_room(label, sha256, size, ahead=wanted.ahead)
+            begun = wanted.begun or time.monotonic()
+            with _full_disk_named(name):
+                fetch(part)
+            found = part.stat().st_size, sha256_of(part)
+            self._require_size(found[0], name)
+            # Before the header: a source that is down may answer with a page that says so.
+            if found != (size, sha256):
+                raise LoraFetchFailed(
+                    f"{name}: the source sent other bytes than the pinned ones "
+                    f"(sha256 {found[1]} with {found[0]} bytes instead of {sha256} with {size})"
+                )
+            self._name(part, wanted)
+            self._tier.arrived(label, size, time.monotonic() - begun, ahead=wanted.ahead)
+
+    def _name(self, part: Path, wanted: _Wanted) -> None:
         """Gives a valid file its name, in one step and only once its bytes are on the disk."""
-        read_header(found.path, name)
-        with found.path.open("rb") as file:
+        read_header(part, wanted.name)
+        with part.open("rb") as file:
             os.fsync(file.fileno())
-        path = self._path(found.sha256)
-        found.path.replace(path)
-        return found._replace(path=path)
+        path = self._tier.file(wanted.sha256)
+        part.replace(path)
+        self._verified.trust(path)
 
     @contextmanager
-    def _part(self, key: str) -> Iterator[Path]:
-        """A file to write to, under a name that a crashed attempt left behind and this one reuses.
-
-        The lock of the same key keeps others away from it.
-        """
-        part = self._folder / f"{key}.part"
-        part.unlink(missing_ok=True)
+    def _part(self, label: Label, key: str) -> Iterator[Path]:
+        """A file to write to, which is gone afterwards; so is a label without an adapter."""
+        self._tier.discard_part(key)
         try:
-            yield part
+            yield self._tier.part(key)
         finally:
-            part.unlink(missing_ok=True)
+            self._tier.discard_part(key)
+            if not self.has(key):
+                label.remove()
 
-    @contextmanager
-    def _lock(self, key: str) -> Iterator[None]:
-        """Keeps other threads and processes of this machine away; a dead one's lock is free."""
-        locks = self._folder / "locks"
-        locks.mkdir(parents=True, exist_ok=True)
-        with (locks / key).open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+
+@contextmanager
+def _full_disk_named(name: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise LoraFetchFailed(
+            f"{name}: the disk of this machine is full; free some of it, or lower "
+            "LORAJOBS_DISK_CACHE_GB"
+        ) from error
+
+
+def _state(path: Path) -> tuple[int, int] | None:
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return None
+    return stat.st_mtime_ns, stat.st_ino
 
 
 def _key(name: str) -> str:
     return hashlib.sha256(name.encode()).hexdigest()[:32]
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -2,16 +2,19 @@
 
 import json
 import math
-import os
-from collections.abc import Mapping
+import struct
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from lorajobs.errors import LoraInvalidFile, LoraPickle
 
+#: A header of 20,000 tensors with long names is 4 MiB; larger ones only cost memory.
 MAX_HEADER_BYTES = 16 * 2**20
+#: LoKr of the largest bases has 5,000.
 MAX_TENSORS = 20_000
 MAX_DIMENSIONS = 16
+_FIRST_BYTES = 64 * 2**10
 
 _BITS = {
     **dict.fromkeys(("F4",), 4),
@@ -22,6 +25,9 @@ _BITS = {
     **dict.fromkeys(("I32", "U32", "F32"), 32),
     **dict.fromkeys(("I64", "U64", "F64", "C64"), 64),
 }
+
+#: How `struct` reads one value.
+_SCALARS = {"F64": "<d", "F32": "<f", "F16": "<e", "BF16": "<f", "I64": "<q", "I32": "<i"}
 
 #: What often lies where a safetensors file should be, by its first bytes.
 _OTHERS = (
@@ -38,6 +44,8 @@ class Tensor(NamedTuple):
 
     dtype: str
     shape: tuple[int, ...]
+    #: first byte and the one after the last, counted from `Header.start`
+    span: tuple[int, int]
 
 
 class Header(NamedTuple):
@@ -45,6 +53,9 @@ class Header(NamedTuple):
 
     tensors: Mapping[str, Tensor]
     metadata: Mapping[str, str]
+    #: where the tensors begin in the file, and how many bytes they are
+    start: int
+    bytes: int
 
 
 def read_header(path: Path, name: str | None = None) -> Header:
@@ -52,20 +63,49 @@ def read_header(path: Path, name: str | None = None) -> Header:
 
     Raises: LoraInvalidFile saying what is wrong, LoraPickle for a pickle.
     """
-    called = name or path.name
     size = path.stat().st_size
     with path.open("rb") as file:
-        start = file.read(32)
-        length = int.from_bytes(start[:8], "little")
-        # The eight length bytes of a valid file may look like anything, so they go first.
-        if start[8:9] != b"{" or 8 + length > size:
-            raise _foreign(start, size, called)
-        if length > MAX_HEADER_BYTES:
-            raise LoraInvalidFile(f"{called}: its header is larger than {MAX_HEADER_BYTES} bytes")
-        file.seek(8, os.SEEK_SET)
-        raw = file.read(length)
+        start = file.read(_FIRST_BYTES)
+        whole = 8 + int.from_bytes(start[:8], "little")
+        if len(start) < whole <= min(size, 8 + MAX_HEADER_BYTES):
+            start += file.read(whole - len(start))
+    header = parse_header(start, size, name or path.name)
+    if header is None:
+        raise LoraInvalidFile(f"{name or path.name} became shorter while it was read")
+    return header
+
+
+def scalars(path: Path, header: Header, names: Iterable[str]) -> Sequence[float]:
+    """The values of tensors with one element, such as alphas; others are left out."""
+    found = []
+    with path.open("rb") as file:
+        for dtype, shape, (begin, end) in (header.tensors[name] for name in names):
+            if math.prod(shape) != 1 or dtype not in _SCALARS:
+                continue
+            file.seek(header.start + begin)
+            raw = file.read(end - begin)
+            # bfloat16 is the upper half of a float32.
+            raw = b"\x00\x00" + raw if dtype == "BF16" else raw
+            found.append(float(struct.unpack(_SCALARS[dtype], raw)[0]))
+    return found
+
+
+def parse_header(start: bytes, size: int, called: str) -> Header | None:
+    """Checks the header in the first bytes of a file of `size` bytes; None if they are too few.
+
+    Raises: LoraInvalidFile saying what is wrong, LoraPickle for a pickle.
+    """
+    length = int.from_bytes(start[:8], "little")
+    # The eight length bytes of a valid file may look like anything, so they go first.
+    if start[8:9] != b"{" or 8 + length > size:
+        raise _foreign(start[:32], size, called)
+    if length > MAX_HEADER_BYTES:
+        raise LoraInvalidFile(f"{called}: its header is larger than {MAX_HEADER_BYTES} bytes")
+    if len(start) < 8 + length:
+        return None
+    raw = start[8 : 8 + length]
     try:
-        return _checked(json.loads(raw, object_pairs_hook=_unique), size - 8 - length)
+        return _checked(json.loads(raw, object_pairs_hook=_unique), 8 + length, size - 8 - length)
     except (ValueError, RecursionError) as error:
         raise LoraInvalidFile(f"{called} is not a valid safetensors file: {error}") from error
 
@@ -90,7 +130,7 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return found
 
 
-def _checked(header: object, data_bytes: int) -> Header:
+def _checked(header: object, start: int, data_bytes: int) -> Header:
     if not isinstance(header, dict):
         raise ValueError("its header is not a JSON object")
     metadata = header.pop("__metadata__", {})
@@ -100,15 +140,12 @@ def _checked(header: object, data_bytes: int) -> Header:
         raise ValueError("it holds no tensors")
     if len(header) > MAX_TENSORS:
         raise ValueError(f"it holds more than {MAX_TENSORS} tensors")
-    tensors, spans = {}, []
-    for name, entry in header.items():
-        tensors[name], span = _tensor(name, entry)
-        spans.append(span)
-    _require_gapless(sorted(spans), data_bytes)
-    return Header(tensors, metadata)
+    tensors = {name: _tensor(name, entry) for name, entry in header.items()}
+    _require_gapless(sorted(tensor.span for tensor in tensors.values()), data_bytes)
+    return Header(tensors, metadata, start, data_bytes)
 
 
-def _tensor(name: str, entry: object) -> tuple[Tensor, tuple[int, int]]:
+def _tensor(name: str, entry: object) -> Tensor:
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
         raise ValueError(f"tensor {name!r} is not described by dtype, shape and data_offsets")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
@@ -119,7 +156,7 @@ def _tensor(name: str, entry: object) -> tuple[Tensor, tuple[int, int]]:
     begin, end = offsets
     if (end - begin) * 8 != math.prod(shape) * _BITS[dtype]:
         raise ValueError(f"tensor {name!r} has offsets that do not fit its shape")
-    return Tensor(dtype, tuple(shape)), (begin, end)
+    return Tensor(dtype, tuple(shape), (begin, end))
 
 
 def _naturals(value: object) -> bool:

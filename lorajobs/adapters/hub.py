@@ -2,13 +2,23 @@
 
 import re
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from http import HTTPStatus
 from pathlib import Path
 
 import httpx2
-from huggingface_hub import HfApi, ModelInfo, get_hf_file_metadata, hf_hub_download, hf_hub_url
+from huggingface_hub import (
+    HfApi,
+    ModelInfo,
+    get_hf_file_metadata,
+    get_session,
+    hf_hub_download,
+    hf_hub_url,
+    try_to_load_from_cache,
+)
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
@@ -16,6 +26,10 @@ from huggingface_hub.errors import (
     HFValidationError,
     RevisionNotFoundError,
     XetDownloadError,
+)
+from huggingface_hub.utils import (  # type: ignore[attr-defined]
+    build_hf_headers,
+    hf_raise_for_status,
 )
 from huggingface_hub.utils.tqdm import tqdm
 
@@ -47,6 +61,7 @@ class HubSource:
         self._token = settings.hf_token
         self._timeout_s = settings.fetch_timeout_s
         self._max_bytes = settings.lora_max_bytes
+        self._cache = settings.hf_cache
 
     def open(self, reference: Reference, trust: Trust, where: str) -> "HubFolder":
         """Asks for the repository's files and card at the commit its branch or tag is at now.
@@ -106,6 +121,36 @@ class HubSource:
                 Path(path).replace(target)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+    def start(self, file: HubFile, trusted: bool, most: int, within_s: float) -> bytes | None:
+        """The first bytes of a file, at most so many; None if the hub sends no parts of files.
+
+        Raises: HubGated, LoraNotFound, LoraFetchFailed, also if it takes longer than `within_s`.
+        """
+        url = hf_hub_url(file.repo, file.file, revision=file.commit, endpoint=self._endpoint)
+        headers = build_hf_headers(token=self._auth(trusted), library_name="lorajobs")
+        headers |= {"Range": f"bytes=0-{most - 1}", "Accept-Encoding": "identity"}
+        ends_at, found = time.monotonic() + within_s, b""
+        with self._translated(file.repo, trusted):
+            asked = get_session().stream(
+                "GET", url, headers=headers, timeout=within_s, follow_redirects=True
+            )
+            with asked as answer:
+                hf_raise_for_status(answer)
+                if answer.status_code != HTTPStatus.PARTIAL_CONTENT:
+                    return None
+                for chunk in answer.iter_bytes():
+                    found += chunk
+                    if time.monotonic() > ends_at:
+                        raise LoraFetchFailed(f"hf:{file.repo}: the hub is slow")
+                    if len(found) >= most:
+                        break
+        return found
+
+    def cached(self, repo: str, revision: str | None, file: str) -> Path | None:
+        """A small file of a repository, if this machine has it already."""
+        held = try_to_load_from_cache(repo, file, cache_dir=self._cache, revision=revision)
+        return Path(held) if isinstance(held, str) else None
 
     def require_size(self, size: int | None, name: str) -> None:
         """Raises: LoraTooLarge."""

@@ -3,10 +3,11 @@
 import logging
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
+from lorajobs.adapters.cache import Held
 from lorajobs.adapters.card import Card
 from lorajobs.adapters.folder import Trust
+from lorajobs.adapters.probe import Probe
 from lorajobs.adapters.reference import PathReference, Reference, parse
 from lorajobs.adapters.registry import LoraRecord, LoraRegistry
 from lorajobs.adapters.resolver import Resolved, Resolver
@@ -51,6 +52,7 @@ class Library:
         self._catalog = catalog
         self._registry = registry
         self._resolver = Resolver(settings, objects)
+        self._probe = Probe(self._resolver)
 
     def find(self, lora_id: str) -> LoraRecord | None:
         """The adapter that is configured or registered under this id.
@@ -90,10 +92,12 @@ class Library:
         resolved = self._resolver.resolve(
             entry.id, source, entry.weight_name, Trust.REGISTERED, base_rule
         )
+        base = base or self._base_of(resolved.card, entry.id)
+        self.require_fit(resolved.adapter, base)
         record = LoraRecord(
             id=entry.id,
             source=str(source),
-            base=(base or self._base_of(resolved.card, entry.id)).id,
+            base=base.id,
             weight_name=entry.weight_name,
             scale=entry.scale,
             trigger_words=entry.trigger_words,
@@ -143,17 +147,29 @@ class Library:
             reference, source, weight_name, Trust.CALLER, base_rule
         ).adapter
 
-    def is_here(self, sha256: str) -> bool:
-        """True if the adapter of this hash is on this machine's disk."""
-        return self._resolver.is_here(sha256)
+    def require_fit(self, adapter: Adapter, base: ModelEntry) -> None:
+        """Refuses what its header shows to be no adapter for this base.
 
-    def ensure(self, adapter: Adapter) -> Path:
-        """The adapter's file on this machine, fetched if it is not here yet.
-
-        Raises: LoraFetchFailed, which may pass; LoraInvalidFile, LoraPickle, LoraNotFound,
-        HubGated, which do not.
+        Where that cannot be seen without the weights, the worker finds out.
+        Raises: LoraRefused.
         """
-        return self._resolver.ensure(adapter)
+        self._probe.require_fit(adapter, base)
+
+    def keep(self, sha256: str) -> bool:
+        """True if the adapter of this hash is on this machine's disk.
+
+        It then stays for `disk_tier.KEEP_S` seconds, unless a running job needs its room.
+        """
+        return self._resolver.keep(sha256)
+
+    def ensure(self, adapter: Adapter, *, ahead: bool = False) -> Held:
+        """Holds the adapter's file on this machine, fetched if it is not here yet; release it.
+
+        One that comes `ahead` of its job lets nothing go that another waiting job needs.
+        Raises: LoraFetchFailed, which may pass; LoraInvalidFile, LoraPickle, LoraNotFound,
+        LoraTooLarge, HubGated, which do not; NoRoomAhead.
+        """
+        return self._resolver.ensure(adapter, ahead=ahead)
 
     def _pin(self, record: LoraRecord) -> Adapter:
         trust = Trust.CONFIGURED if record.configured else Trust.REGISTERED

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lorajobs.adapters.bucket import BucketSource
-from lorajobs.adapters.cache import DiskCache
+from lorajobs.adapters.cache import DiskCache, Held
 from lorajobs.adapters.card import Card
+from lorajobs.adapters.family import MODEL_INDEX, UNET_CONFIG, of_files
 from lorajobs.adapters.folder import (
     MAX_CONFIG_BYTES,
     Choice,
@@ -17,13 +18,16 @@ from lorajobs.adapters.folder import (
     choose,
     peft_config,
 )
+from lorajobs.adapters.header import Header, parse_header, read_header
 from lorajobs.adapters.hub import HubSource
 from lorajobs.adapters.location import Blob, HubFile, Location, S3Version, parse_location
 from lorajobs.adapters.path import PathSource
 from lorajobs.adapters.reference import PathReference, Reference
 from lorajobs.adapters.url import UrlSource
+from lorajobs.catalog import ModelEntry
 from lorajobs.document import without_secrets
 from lorajobs.errors import (
+    HubGated,
     LoraFetchFailed,
     LoraInvalidFile,
     LoraNotFound,
@@ -36,6 +40,9 @@ from lorajobs.settings import Settings
 from lorajobs.storage.base import ObjectStore
 
 CONTENT_TYPE = "application/octet-stream"
+#: Headers of thousands of tensors are a quarter of that, and a submit must not wait longer.
+PROBE_BYTES = 1 << 20
+PROBE_S = 5.0
 
 #: Says which base an adapter is for, given its card and its reference; raises if none fits.
 BaseRule = Callable[[Card | None, str], str | None]
@@ -111,14 +118,18 @@ class Resolver:
             folder = self._sources[reference.scheme].open(reference, trust, where)
             return _state(folder, choose(folder.names, weight_name, folder.where))
 
-    def is_here(self, sha256: str) -> bool:
-        """True if the adapter of this hash is on this machine's disk."""
-        return self._cache.has(sha256)
+    def keep(self, sha256: str) -> bool:
+        """True if the adapter of this hash is on this machine's disk; it then stays some seconds.
 
-    def ensure(self, adapter: Adapter) -> Path:
+        Raises: OSError.
+        """
+        return self._cache.keep(sha256)
+
+    def ensure(self, adapter: Adapter, *, ahead: bool) -> Held:
         """The adapter's file on this machine, whatever has become of its source's newest version.
 
-        Raises: LoraFetchFailed, LoraInvalidFile, LoraPickle, LoraNotFound, HubGated.
+        Raises: LoraFetchFailed, LoraInvalidFile, LoraPickle, LoraNotFound, LoraTooLarge, HubGated,
+        NoRoomAhead.
         """
         name = without_secrets(adapter.id)
         try:
@@ -130,7 +141,40 @@ class Resolver:
             self._fetch(adapter, location, target, name)
 
         with reported(name):
-            return self._cache.ensure(adapter.sha256, adapter.bytes, fetch, name)
+            return self._cache.ensure(adapter.sha256, adapter.bytes, fetch, name, ahead=ahead)
+
+    def header(self, adapter: Adapter) -> Header | None:
+        """The header of the adapter's file, without its weights; None if it cannot be had so.
+
+        That is no refusal: whoever fetches the whole file finds out.
+        Raises: LoraInvalidFile, LoraPickle.
+        """
+        try:
+            if self._cache.has(adapter.sha256):
+                with self.ensure(adapter, ahead=False) as held:
+                    return read_header(held.path, "its file")
+            start = self._start(parse_location(adapter.location), adapter.trusted)
+        except (LoraFetchFailed, LoraNotFound, HubGated, OSError, ValueError):
+            return None
+        return parse_header(start, adapter.bytes, "its file") if start else None
+
+    def family_of(self, base: ModelEntry) -> str | None:
+        """The family of a base; None if nothing on this machine tells."""
+        if base.path:
+            return of_files(base.path / MODEL_INDEX, base.path / UNET_CONFIG)
+        assert base.repo
+        files = (self._hub.cached(base.repo, base.revision, f) for f in (MODEL_INDEX, UNET_CONFIG))
+        return of_files(*files)
+
+    def _start(self, location: Location, trusted: bool) -> bytes | None:
+        match location:
+            case HubFile():
+                return self._hub.start(location, trusted, PROBE_BYTES, PROBE_S)
+            case S3Version():
+                return self._buckets.start(location, PROBE_BYTES)
+            case Blob():
+                # Looked at when it was pinned.
+                return None
 
     def _fetch(self, adapter: Adapter, location: Location, target: Path, name: str) -> None:
         match location:
@@ -156,10 +200,10 @@ class Resolver:
         def fetch(target: Path) -> None:
             folder.copy(name, target, self._max_bytes)
 
-        cached = self._cache.add(fetch, _named(folder, name))
-        blob = Blob(cached.sha256)
-        self._snapshot(blob, cached.path)
-        return blob, f"sha256:{cached.sha256}", cached.sha256, cached.bytes
+        with self._cache.add(fetch, _named(folder, name)) as cached:
+            blob = Blob(cached.sha256)
+            self._snapshot(blob, cached.path)
+            return blob, f"sha256:{cached.sha256}", cached.sha256, cached.bytes
 
     def _snapshot(self, blob: Blob, path: Path) -> None:
         try:

@@ -10,8 +10,8 @@ from rich.progress import Progress
 from lorajobs.catalog import Catalog
 from lorajobs.client import ClientError
 from lorajobs.commands.request import body, numbered, picture_options
-from lorajobs.embedded import programs
 from lorajobs.errors import ConfigError
+from lorajobs.processes import programs
 from lorajobs.settings import Settings
 
 

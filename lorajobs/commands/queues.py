@@ -17,7 +17,7 @@ from lorajobs.jobs import JobStatus
 from lorajobs.settings import Settings
 
 if TYPE_CHECKING:
-    from lorajobs.overview import AdapterView, Overview, QueueView
+    from lorajobs.overview import AdapterView, Overview, QueueView, WorkerView
 
 #: Seconds between two looks of --watch.
 WATCH_S = 1.0
@@ -167,16 +167,20 @@ def _base(queue: "QueueView") -> Iterator[RenderableType]:
             groups.add_row(name, str(group.waiting), _seconds(group.oldest_s))
         yield groups
     if queue.workers:
-        workers = Table("  worker", "state", "adapters", "job", box=None)
+        workers = Table("  worker", "state", "adapters", "on disk", "job", box=None)
         for worker in queue.workers:
-            cells = (f"  {worker.name}", worker.state, _loras(worker.loaded), worker.job_id or "")
-            workers.add_row(*map(Text, cells))
+            cells = (f"  {worker.name}", worker.state, _loras(worker.loaded), _on_disk(worker))
+            workers.add_row(*map(Text, (*cells, worker.job_id or "")))
         yield workers
     yield ""
 
 
 def _loras(loras: "Sequence[AdapterView]") -> str:
     return ", ".join(f"{lora.id} × {lora.scale:g}" for lora in loras)
+
+
+def _on_disk(worker: "WorkerView") -> str:
+    return f"{worker.cached:,}, {worker.cached_bytes / 1e9:.1f} GB"
 
 
 def _seconds(age_s: float | None) -> str:

@@ -1,23 +1,28 @@
 """Commands that run processes: the whole group, or one of them in the foreground."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.text import Text
 
 from lorajobs.catalog import Catalog
-from lorajobs.embedded import programs
-from lorajobs.embedded.child import Program
 from lorajobs.embedded.ports import free_port, is_free
-from lorajobs.embedded.supervisor import Supervisor
 from lorajobs.embedded.valkey import EmbeddedValkey
 from lorajobs.errors import ConfigError
+from lorajobs.processes import gpus, programs
+from lorajobs.processes.child import Program
+from lorajobs.processes.gpus import Gpu
+from lorajobs.processes.screen import Screen
+from lorajobs.processes.supervisor import Supervisor
 from lorajobs.settings import Settings
 
-COLORS = ("cyan", "green", "magenta", "blue", "yellow")
+_on_gpus = click.option(
+    "--gpus",
+    "asked_gpus",
+    metavar="all|0,2",
+    help="One worker on each of these NVIDIA GPUs, numbered as nvidia-smi does.",
+)
 
 
 @click.command()
@@ -31,6 +36,7 @@ COLORS = ("cyan", "green", "magenta", "blue", "yellow")
 @click.option(
     "--model", "models", multiple=True, metavar="ID", help="A base to serve; repeat for several."
 )
+@_on_gpus
 @click.pass_obj
 def up(
     settings: Settings,
@@ -38,6 +44,7 @@ def up(
     port: int | None,
     data_dir: Path | None,
     models: tuple[str, ...],
+    asked_gpus: str | None,
 ) -> int:
     """Run everything on this machine until Ctrl-C.
 
@@ -47,28 +54,48 @@ def up(
     """
     programs.need_worker_packages()
     served = _models(settings, models)
+    found = gpus.chosen(asked_gpus, settings)
     settings, server = _embedded(settings, port, data_dir)
     first = [[programs.valkey(server, settings)]] if server else []
     rest = [
         programs.api(settings),
-        *(programs.worker(settings, model) for model in served),
-        programs.courier(settings),
+        *programs.metered(
+            [*_workers(settings, served, found), programs.courier(settings)], settings
+        ),
         *([programs.flower(settings)] if flower else []),
     ]
-    return _supervise([*first, rest], settings)
+
+    def ready(screen: Screen) -> None:
+        screen.say("", f"ready at {settings.api_url}")
+        for line in hints(settings, flower):
+            screen.say("", line)
+
+    return _supervise("up", [*first, rest], settings, ready)
 
 
 @click.command()
 @click.option("--model", metavar="ID", required=True, help="The base model to keep warm.")
+@_on_gpus
 @click.pass_obj
-def worker(settings: Settings, model: str) -> int:
-    """Run one worker of one base model."""
-    programs.need_worker_packages()
-    # Celery takes a while to import, and `submit` does without.
-    from lorajobs.worker import run_worker
+def worker(settings: Settings, model: str, asked_gpus: str | None) -> int:
+    """Run one worker of one base model, or one on each GPU.
 
+    With --gpus a worker that dies is started again, and all end together.
+    """
+    programs.need_worker_packages()
     (served,) = _models(settings, (model,))
-    return run_worker(settings, served)
+    found = gpus.chosen(asked_gpus, settings)
+    if not found:
+        # Celery takes a while to import, and `submit` does without.
+        from lorajobs.worker import run_worker
+
+        return run_worker(settings, served)
+    # The API that would say when they are ready may be out of this machine's reach.
+    group = [
+        program._replace(ready=None, verbose=True)
+        for program in programs.metered(_workers(settings, [served], found), settings)
+    ]
+    return _supervise("gpus", [group], settings)
 
 
 @click.command()
@@ -138,27 +165,29 @@ def _embedded(
     return settings.model_copy(update=update), server
 
 
-def _supervise(stages: Sequence[Sequence[Program]], settings: Settings) -> int:
+def _workers(settings: Settings, models: Sequence[str], found: Sequence[Gpu]) -> list[Program]:
+    """One worker of each base on each GPU; without any, one on whatever device there is."""
+    if not found:
+        return [programs.worker(settings, model) for model in models]
+    places = [(model, gpu) for model in models for gpu in found]
+    shares = gpus.shares(settings, [gpu for _, gpu in places])
+    return [
+        programs.worker(share, model, gpu)
+        for (model, gpu), share in zip(places, shares, strict=True)
+    ]
+
+
+def _supervise(
+    title: str,
+    stages: Sequence[Sequence[Program]],
+    settings: Settings,
+    ready: Callable[[Screen], None] = lambda screen: None,
+) -> int:
     names = [program.name for stage in stages for program in stage]
-    colors = dict(zip(names, COLORS * len(names), strict=False))
-    width = max(map(len, names))
-    console = Console(highlight=False, soft_wrap=True)
-    logs = settings.data_dir / "logs"
-
-    def say(name: str, line: str) -> None:
-        head = Text(f"{name or 'up':{width}} │ ", style=colors.get(name, "bold"))
-        try:
-            console.print(head + Text(line))
-        except OSError:  # the terminal is gone; the logs are not
-            console.quiet = True
-
-    def ready() -> None:
-        say("", f"ready at {settings.api_url}")
-        for line in hints(settings, "flower" in names):
-            say("", line)
-
-    say("", f"starting {', '.join(names)}; logs in {logs}")
-    return Supervisor(stages, logs, say, ready).run()
+    screen = Screen(title, names)
+    logs = settings.data_dir.expanduser().absolute() / "logs"
+    screen.say("", f"starting {', '.join(names)}; logs in {logs}")
+    return Supervisor(stages, logs, screen.say, lambda: ready(screen)).run()
 
 
 def hints(settings: Settings, flower: bool) -> list[str]:
@@ -175,5 +204,5 @@ def hints(settings: Settings, flower: bool) -> list[str]:
         *([f"Flower at http://127.0.0.1:{settings.flower_port}"] if flower else []),
         *(["commands in another terminal need:", *needed] if needed else []),
         *([] if settings.config else ['try: lorajobs submit "a red heart" --lora pixel --watch']),
-        "Ctrl-C stops everything once running jobs are done",
+        f"Ctrl-C stops everything; running jobs have {settings.shutdown_grace_s:g} s to end",
     ]

@@ -5,8 +5,8 @@ from pathlib import Path
 import click
 
 from lorajobs.demo.showcase import run
-from lorajobs.embedded import programs
 from lorajobs.embedded.valkey import binary
+from lorajobs.processes import programs
 from lorajobs.settings import Settings
 
 

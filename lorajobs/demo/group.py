@@ -10,8 +10,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lorajobs.client import Client, ClientError
-from lorajobs.embedded.child import dies_with_parent
 from lorajobs.embedded.ports import free_port
+from lorajobs.processes.child import dies_with_parent
 
 START_S = 120.0
 STOP_S = 60.0

@@ -1,1 +1,1 @@
-"""`lorajobs up`: every process of the system on one machine, in one supervised group."""
+"""What `lorajobs up` brings along: a Valkey of its own, on a free port."""

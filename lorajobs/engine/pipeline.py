@@ -10,10 +10,11 @@ import torch
 import transformers
 
 from lorajobs.catalog import ModelEntry
-from lorajobs.engine.adapters import AdapterRack
 from lorajobs.engine.base import Generation, LocalAdapter, OnStep, Picture
 from lorajobs.engine.device import guarded, pick_device, pick_dtype
 from lorajobs.engine.prompts import Reader, readers, truncations
+from lorajobs.engine.rack import Rack
+from lorajobs.engine.racks import open_rack
 from lorajobs.engine.scheduler import fresh
 from lorajobs.engine.snapshot import INDEX, HubRepo
 from lorajobs.engine.steps import StepWatch
@@ -23,7 +24,7 @@ from lorajobs.settings import Settings
 
 
 class DiffusersEngine:
-    """Implements `Engine` for any text-to-image pipeline of diffusers, adapters unfused."""
+    """Implements `Engine` for any text-to-image pipeline of diffusers."""
 
     def __init__(self, entry: ModelEntry, settings: Settings) -> None:
         """Loads nothing yet."""
@@ -31,7 +32,7 @@ class DiffusersEngine:
         self._settings = settings
         self._device = torch.device("cpu")
         self._pipe: diffusers.DiffusionPipeline = None
-        self._rack: AdapterRack | None = None
+        self._rack: Rack | None = None
         self._readers: list[Reader] = []
 
     def load(self) -> None:
@@ -101,11 +102,12 @@ class DiffusersEngine:
         for name in entry.schedulers:
             _require_scheduler(pipe.scheduler, name)
         self._pipe = pipe.to(self._device)
-        self._rack = AdapterRack(self._pipe)
+        cache_bytes = settings.host_cache_mb << 20
+        self._rack = open_rack(self._pipe, self._device, entry.placement, cache_bytes)
         sequence = self._parameters().get("max_sequence_length")
         self._readers = readers(pipe.components, sequence.default if sequence else None)
 
-    def _loaded_rack(self) -> AdapterRack:
+    def _loaded_rack(self) -> Rack:
         if self._rack is None:
             raise EngineFailed("load() was never called")
         return self._rack

@@ -1,18 +1,28 @@
--- ARGV: P model id worker ticket lease_ms   (id '' only asks for the ticket's earlier claim)
--- {id, attempt}, or nil when the job is gone
-local id, worker, ticket = ARGV[3], ARGV[4], ARGV[5]
+-- ARGV: P model id worker ticket lease_ms queue message   (id '' only asks for the earlier claim)
+-- {id, attempt}, or nil when the job is gone; queue and message replace a ticket of another base
+local model, id, worker, ticket = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local claim_key = P .. ':claim:' .. worker
-local last = redis.call('HMGET', claim_key, 'ticket', 'job', 'attempt')
+local last = redis.call('HMGET', claim_key, 'ticket', 'job', 'attempt', 'model')
 if last[1] == ticket and owns(last[2], last[3]) then return { last[2], last[3] } end
-if id == '' or redis.call('HGET', job_key(id), 'model') ~= ARGV[2] then return false end
+if id == '' or redis.call('HGET', job_key(id), 'model') ~= model then return false end
 if not dequeue(id) then return false end
 local t = now()
+local r = redis.call('HMGET', job_key(id), 'owner', 'group')
 local attempt = redis.call('HINCRBY', job_key(id), 'attempt', 1)
 redis.call('HSET', job_key(id), 'status', 'running', 'worker', worker, 'started_ms', t, 'step', 0)
 redis.call('ZREM', P .. ':deadlines', id)
 redis.call('ZADD', P .. ':leases', t + tonumber(ARGV[6]), id)
-redis.call('HSET', claim_key, 'ticket', ticket, 'job', id, 'attempt', attempt)
+redis.call('HSET', claim_key, 'ticket', ticket, 'job', id, 'attempt', attempt, 'model', model)
 redis.call('EXPIRE', claim_key, 86400)
-redis.call('HSET', P .. ':loaded:' .. ARGV[2], worker, redis.call('HGET', job_key(id), 'group'))
+-- Who takes a second turn begins a new round.
+if redis.call('SADD', had_key(model), r[1]) == 0 then
+  redis.call('DEL', had_key(model))
+  redis.call('SADD', had_key(model), r[1])
+end
+redis.call('HSET', served_key(model), r[1], now_us())
+set_turn(model, r[1])
+if last[4] and last[4] ~= model then redis.call('HDEL', P .. ':loaded:' .. last[4], worker) end
+redis.call('HSET', P .. ':loaded:' .. model, worker, r[2])
+push_ticket(ARGV[7], ARGV[8])
 event(id, 'running', 'attempt', attempt)
 return { id, tostring(attempt) }

@@ -6,12 +6,17 @@
 --   P:jobs             ZSET    id -> created_ms        every job, for listing
 --   P:models           SET     base models ever submitted to
 --   P:waiting:<model>  ZSET    id -> score_us          jobs a worker may claim, smallest first
---   P:group:<model>:<g> ZSET   id -> score_us          those of them that need the adapters g
---   P:heads:<model>    ZSET    g -> score_us           of the oldest job of each group that waits
+--   P:groups:<model>   HASH    g -> n                  how many of them need the adapters g
+--   P:line:<model>:<o> ZSET    id -> score_us          those of the API key o
+--   P:heads:<model>:<o> ZSET   g -> score_us           of the oldest job of each group in o's line
+--   P:group:<model>:<o>:<g> ZSET id -> score_us        jobs of o's line that need the adapters g
+--   P:turns:<model>    ZSET    o -> us                 since when o waits for its turn
+--   P:served:<model>   HASH    o -> us                 when a job of o was claimed last
+--   P:had:<model>      SET     keys that had their turn in this round
 --   P:loaded:<model>   HASH    worker -> g             what each worker took last
 --   P:delayed          ZSET    id -> ready_ms          jobs backing off before their next attempt
 --   P:leases           ZSET    id -> expiry_ms         running jobs
---   P:claim:<worker>   HASH    ticket, job, attempt    the last claim, for a lost reply
+--   P:claim:<worker>   HASH    ticket, job, attempt, model: the last claim, for a lost reply
 --   P:deadlines        ZSET    id -> ms                when a job that has not started expires
 --   P:kept             ZSET    id -> ms                when an ended job is erased
 --   P:service:<model>  HASH    ms                      running mean of a job's time on a worker
@@ -38,37 +43,83 @@ end
 
 local function job_key(id) return P .. ':job:' .. id end
 local function waiting_key(model) return P .. ':waiting:' .. model end
-local function group_key(model, group) return P .. ':group:' .. model .. ':' .. group end
-local function heads_key(model) return P .. ':heads:' .. model end
+local function groups_key(model) return P .. ':groups:' .. model end
+local function line_key(model, owner) return P .. ':line:' .. model .. ':' .. owner end
+local function heads_key(model, owner) return P .. ':heads:' .. model .. ':' .. owner end
+local function turns_key(model) return P .. ':turns:' .. model end
+local function served_key(model) return P .. ':served:' .. model end
+local function had_key(model) return P .. ':had:' .. model end
+local function group_key(model, owner, group)
+  return P .. ':group:' .. model .. ':' .. owner .. ':' .. group
+end
 
 local function event(id, kind, ...)
   redis.call('XADD', P .. ':events:' .. id, 'MAXLEN', '~', EVENTS_KEPT, '*', 'event', kind, ...)
   redis.call('EXPIRE', P .. ':events:' .. id, EVENTS_TTL_S)
 end
 
--- The only ways into and out of the waiting index.
-local function set_head(model, group)
-  local head = redis.call('ZRANGE', group_key(model, group), 0, 0, 'WITHSCORES')
+-- Keeps in `index` the score of the first job of `key` under `name`.
+local function set_head(key, index, name, not_before)
+  local head = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
   if head[1] then
-    redis.call('ZADD', heads_key(model), head[2], group)
+    redis.call('ZADD', index, math.max(tonumber(head[2]), not_before), name)
   else
-    redis.call('ZREM', heads_key(model), group)
+    redis.call('ZREM', index, name)
   end
 end
 
+-- A key waits for its turn since its oldest job came, or since its last turn: so a head start
+-- brings its first job forward, never a second one before another key's turn.
+local function set_turn(model, owner)
+  local served = redis.call('HGET', served_key(model), owner) or 0
+  set_head(line_key(model, owner), turns_key(model), owner, tonumber(served))
+end
+
+local NEVER = -math.huge
+
+-- The only ways into and out of the waiting index.
 local function enqueue(id)
-  local r = redis.call('HMGET', job_key(id), 'model', 'group', 'score_us')
-  redis.call('ZADD', waiting_key(r[1]), r[3], id)
-  redis.call('ZADD', group_key(r[1], r[2]), r[3], id)
-  set_head(r[1], r[2])
+  local r = redis.call('HMGET', job_key(id), 'model', 'owner', 'group', 'score_us')
+  local model, owner, group, score = r[1], r[2], r[3], r[4]
+  redis.call('ZADD', waiting_key(model), score, id)
+  redis.call('ZADD', line_key(model, owner), score, id)
+  redis.call('ZADD', group_key(model, owner, group), score, id)
+  redis.call('HINCRBY', groups_key(model), group, 1)
+  set_head(group_key(model, owner, group), heads_key(model, owner), group, NEVER)
+  set_turn(model, owner)
 end
 
 local function dequeue(id)
-  local r = redis.call('HMGET', job_key(id), 'model', 'group')
-  if not r[1] or redis.call('ZREM', waiting_key(r[1]), id) == 0 then return false end
-  redis.call('ZREM', group_key(r[1], r[2]), id)
-  set_head(r[1], r[2])
+  local r = redis.call('HMGET', job_key(id), 'model', 'owner', 'group')
+  local model, owner, group = r[1], r[2], r[3]
+  if not model or redis.call('ZREM', waiting_key(model), id) == 0 then return false end
+  redis.call('ZREM', line_key(model, owner), id)
+  redis.call('ZREM', group_key(model, owner, group), id)
+  if redis.call('HINCRBY', groups_key(model), group, -1) == 0 then
+    redis.call('HDEL', groups_key(model), group)
+  end
+  set_head(group_key(model, owner, group), heads_key(model, owner), group, NEVER)
+  set_turn(model, owner)
   return true
+end
+
+-- {jobs before it, jobs that may run before it, 1 if it backs off, mean service in ms or 0}; the
+-- other keys get one turn for each of this one's, and one more at the start.
+local function place_of(id, window_us)
+  local r = redis.call('HMGET', job_key(id), 'model', 'owner', 'score_us')
+  local model, owner, score = r[1], r[2], tonumber(r[3])
+  local service = redis.call('HGET', P .. ':service:' .. model, 'ms') or 0
+  local all = redis.call('ZCARD', waiting_key(model))
+  local line = line_key(model, owner)
+  local rank = redis.call('ZRANK', line, id)
+  if not rank then return { all, all, 1, service } end
+  local others = all - redis.call('ZCARD', line)
+  local keys = redis.call('ZCARD', turns_key(model)) - 1
+  local before = redis.call('ZRANK', turns_key(model), owner)
+  local own = redis.call('ZCOUNT', line, '-inf', score + window_us) - 1
+  -- While a low priority holds it back, all others may pass.
+  local turns = score > now_us() and others or keys * (own + 2)
+  return { rank + math.min(others, keys * rank + before), own + math.min(others, turns), 0, service }
 end
 
 local function push_ticket(queue, message)

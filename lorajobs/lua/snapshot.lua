@@ -1,16 +1,8 @@
--- ARGV: P model worker loaded_group window_us limit
--- {now_us, oldest jobs, the loaded group's oldest job, groups}, a job is {id, score_us, group}, a
--- group {group, its oldest job's id, score_us, waiting, 1 if another live worker has it loaded}
-local model, limit = ARGV[2], tonumber(ARGV[6])
-
-local function jobs(key, n)
-  local rows = redis.call('ZRANGE', key, 0, n - 1, 'WITHSCORES')
-  local out = {}
-  for i = 1, #rows, 2 do
-    out[#out + 1] = { rows[i], rows[i + 1], redis.call('HGET', job_key(rows[i]), 'group') }
-  end
-  return out
-end
+-- ARGV: P model worker loaded_group limit
+-- {now_us, turns}, a turn is {key, us since when it waits, 1 if it had its turn in this round, the
+-- id and score_us of its oldest job of the loaded group, groups}, a group {group, its oldest job's
+-- id, score_us, jobs of all keys, 1 if another live worker has it loaded}
+local model, limit = ARGV[2], tonumber(ARGV[5])
 
 local elsewhere = {}
 local loaded = redis.call('HGETALL', P .. ':loaded:' .. model)
@@ -22,15 +14,25 @@ for i = 1, #loaded, 2 do
   end
 end
 
-local oldest, groups = jobs(waiting_key(model), limit), {}
-if oldest[1] then
-  local newest = tonumber(oldest[1][2]) + tonumber(ARGV[5])
-  local heads = redis.call('ZRANGE', heads_key(model), '-inf', newest, 'BYSCORE', 'LIMIT', 0, limit)
-  for _, group in ipairs(heads) do
-    local key = group_key(model, group)
-    local head = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
-    groups[#groups + 1] =
-      { group, head[1], head[2], redis.call('ZCARD', key), elsewhere[group] and 1 or 0 }
-  end
+local function oldest(owner, group)
+  return redis.call('ZRANGE', group_key(model, owner, group), 0, 0, 'WITHSCORES')
 end
-return { now_us(), oldest, jobs(group_key(model, ARGV[4]), 1), groups }
+
+local turns = {}
+local owners = redis.call('ZRANGE', turns_key(model), 0, limit - 1, 'WITHSCORES')
+-- However many keys and adapters there are, the policy sees little more than twice the limit.
+local room = 2 * limit
+for i = 1, #owners, 2 do
+  if room <= 0 then break end
+  local owner, groups = owners[i], {}
+  local heads = redis.call('ZRANGE', heads_key(model, owner), 0, limit - 1)
+  for _, group in ipairs(heads) do
+    local job = oldest(owner, group)
+    local waiting = tonumber(redis.call('HGET', groups_key(model), group))
+    groups[#groups + 1] = { group, job[1], job[2], waiting, elsewhere[group] and 1 or 0 }
+  end
+  room = room - #heads
+  local had = redis.call('SISMEMBER', had_key(model), owner)
+  turns[#turns + 1] = { owner, owners[i + 1], had, oldest(owner, ARGV[4]), groups }
+end
+return { now_us(), turns }

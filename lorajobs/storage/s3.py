@@ -191,6 +191,18 @@ class S3Source:
             request["VersionId"] = version_id
         _download(self._client, request, target, max_bytes)
 
+    def start(self, bucket: str, key: str, version_id: str, most: int) -> bytes | None:
+        """The first bytes of one version, at most so many; None if S3 sends no parts of objects.
+
+        Raises: FileNotFoundError, PermissionError, OSError.
+        """
+        with _translated(bucket, key):
+            answer = self._client.get_object(
+                Bucket=bucket, Key=key, VersionId=version_id, Range=f"bytes=0-{most - 1}"
+            )
+            with closing(answer["Body"]) as body:
+                return body.read(most) if "ContentRange" in answer else None
+
 
 def open_s3_source(settings: Settings) -> S3Source:
     """The buckets that the S3 settings reach.

@@ -5,8 +5,9 @@ from typing import Any, ClassVar
 from celery import shared_task
 from celery.exceptions import Ignore, Retry
 
-from lorajobs.attempt import Bench, Ending, run
+from lorajobs.attempt import Bench, run
 from lorajobs.claim import TicketTask
+from lorajobs.ending import Ending
 from lorajobs.jobs import Lease
 from lorajobs.tickets import TASK
 
@@ -29,7 +30,7 @@ def generate(self: GenerateTask, job_id: str, attempt: int, **_: Any) -> dict[st
     Raises: Retry after a requeue, Ignore after a cancellation or a lost lease, JobFailed.
     """
     ending, reason = run(self.bench, Lease(job_id, attempt))
-    if ending is Ending.REQUEUED:
+    if ending in (Ending.REQUEUED, Ending.HANDED_BACK):
         raise Retry(reason)
     if ending is Ending.CANCELED:
         self.send_event("task-revoked", terminated=False, signum=None, expired=False)

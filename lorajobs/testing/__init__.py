@@ -2,5 +2,6 @@
 
 from lorajobs.testing.clock import ManualClock
 from lorajobs.testing.memory_store import MemoryJobStore
+from lorajobs.testing.memory_tally import MemoryTally
 
-__all__ = ["ManualClock", "MemoryJobStore"]
+__all__ = ["ManualClock", "MemoryJobStore", "MemoryTally"]

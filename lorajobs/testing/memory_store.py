@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from lorajobs.errors import DeadlineExceeded, JobNotFinished, JobNotFound, QueueFull, WorkerLost
 from lorajobs.jobs import TRANSITIONS, Job, JobError, JobStatus, Lease, Outcome
+from lorajobs.snapshot import Snapshot
 from lorajobs.store import (
     DEFAULT_RULES,
     JobFilter,
@@ -16,12 +17,11 @@ from lorajobs.store import (
     QueueRules,
     Rescued,
     Signal,
-    Snapshot,
-    WaitingGroup,
-    WaitingJob,
+    Submitted,
 )
 from lorajobs.testing.entry import Entry
 from lorajobs.testing.memory_notices import MemoryNotices
+from lorajobs.testing.memory_queue import MemoryQueue
 
 
 @dataclass
@@ -36,23 +36,41 @@ class MemoryJobStore(MemoryNotices):
         self._entries: dict[str, Entry] = {}
         self._claims: dict[str, tuple[str, Lease]] = {}
         self._service_s: dict[str, float] = {}
-        self._loaded: dict[str, dict[str, str]] = {}
+        self._queue = MemoryQueue(self.rules, self.clock_ms)
         #: every ticket pushed, oldest first
         self.tickets: list[Mapping[str, str]] = []
 
     # The API's side
 
-    def submit(self, job: Job, ticket: Mapping[str, str] | None) -> bool:
+    def submit(
+        self,
+        job: Job,
+        ticket: Mapping[str, str] | None,
+        *,
+        window_us: int = 0,
+        workers: int = 0,
+    ) -> Submitted:
         with self.lock:
             if job.id in self._entries:
-                return False
-            if len(self._waiting(job.spec.model)) >= self.rules.max_waiting:
-                raise QueueFull(f"{self.rules.max_waiting:,} jobs wait already")
+                known = self._entries[job.id].job
+                return Submitted(known.created_ms, False, self.place(job.id, window_us))
+            self._require_room(job)
             steps = job.spec.num_inference_steps * job.spec.num_images
             queued = job.model_copy(update={"created_ms": self.clock_ms(), "steps": steps})
-            self._entries[job.id] = Entry(queued)
+            entry = self._entries[job.id] = Entry(queued)
             self._push(ticket)
-            return True
+            place = self.place(job.id, window_us)
+            predicted_s = place.starts_in_s(workers) if place else None
+            entry.job = queued.model_copy(update={"predicted_s": predicted_s})
+            return Submitted(queued.created_ms, True, place)
+
+    def _require_room(self, job: Job) -> None:
+        waiting = self._waiting(job.spec.model)
+        if len(waiting) >= self.rules.max_waiting:
+            raise QueueFull(f"{self.rules.max_waiting:,} jobs wait already")
+        own = sum(entry.job.spec.owner == job.spec.owner for entry in waiting)
+        if job.spec.owner and own >= self.rules.max_waiting_per_key:
+            raise QueueFull(f"{self.rules.max_waiting_per_key:,} jobs of this API key wait already")
 
     def get(self, job_id: str) -> Job:
         with self.lock:
@@ -99,34 +117,23 @@ class MemoryJobStore(MemoryNotices):
             service = self._service_s.get(entry.job.spec.model)
             if entry not in waiting:
                 return Place(len(waiting), len(waiting), True, service)
-            latest = entry.score_us(self.rules) + window_us
-            ahead = sum(e.score_us(self.rules) <= latest for e in waiting) - 1
-            return Place(waiting.index(entry), ahead, False, service)
+            return self._queue.place(entry, waiting, window_us, service)
 
     # The worker's side
 
-    def snapshot(
-        self, model: str, worker: str = "", loaded: str = "", window_us: int = 0
-    ) -> Snapshot:
+    def snapshot(self, model: str, worker: str = "", loaded: str = "") -> Snapshot:
         with self.lock:
-            waiting = [
-                WaitingJob(e.job.id, e.score_us(self.rules), e.job.spec.group)
-                for e in self._waiting(model)
-            ]
-            alive = {w.name for w in self.workers()} - {worker}
-            elsewhere = {g for name, g in self._loaded.get(model, {}).items() if name in alive}
-            groups: dict[str, list[WaitingJob]] = {}
-            for job in waiting:
-                groups.setdefault(job.group, []).append(job)
-            shown = [
-                WaitingGroup(jobs[0], len(jobs), group in elsewhere)
-                for group, jobs in groups.items()
-                if jobs[0].score_us <= waiting[0].score_us + window_us
-            ]
-            head = groups.get(loaded, [None])[0]
-            return Snapshot(self.clock_ms() * 1000, waiting[:32], head, shown[:32])
+            alive = {w.name for w in self.workers() if w.takes_jobs} - {worker}
+            return self._queue.snapshot(model, self._waiting(model), loaded, alive)
 
-    def claim(self, model: str, job_id: str | None, worker: str, ticket: str) -> Lease | None:
+    def claim(
+        self,
+        model: str,
+        job_id: str | None,
+        worker: str,
+        ticket: str,
+        pushed: Mapping[str, str] | None = None,
+    ) -> Lease | None:
         with self.lock:
             earlier = self._claims.get(worker)
             if earlier and earlier[0] == ticket and self._owned(earlier[1]):
@@ -146,7 +153,8 @@ class MemoryJobStore(MemoryNotices):
             entry.lease_ends_ms = self.clock_ms() + int(self.rules.lease_s * 1000)
             lease = Lease(entry.job.id, attempt)
             self._claims[worker] = (ticket, lease)
-            self._loaded.setdefault(model, {})[worker] = entry.job.spec.group
+            self._queue.take(entry, worker)
+            self._push(pushed)
             return lease
 
     def refuse(self, job_id: str, error: JobError) -> bool:

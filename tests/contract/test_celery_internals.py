@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 from billiard.exceptions import Terminated, WorkerLostError
 from celery import Celery
+from celery.apps import worker
 from celery.concurrency.prefork import TaskPool
 from celery.worker import state, strategy
 from celery.worker.consumer import Consumer
 from celery.worker.control import Panel
 from celery.worker.request import Request, create_request_cls
 from kombu import Queue
+from kombu.asynchronous import Hub
 from kombu.exceptions import OperationalError
 from kombu.message import Message
 
@@ -108,6 +110,7 @@ def test_a_strategy_takes_a_message_and_its_callbacks() -> None:
     ("hook", "parameters"),
     [
         ("on_failure", ["self", "exc_info", "send_failed_event", "return_ok"]),
+        ("on_retry", ["self", "exc_info"]),
         ("on_timeout", ["self", "soft", "timeout"]),
         ("terminate", ["self", "pool", "signal"]),
         ("_announce_cancelled", ["self", "emit_retry"]),
@@ -134,6 +137,20 @@ def test_a_request_settles_its_ticket_through_what_it_was_given() -> None:
     ack, reject = inspect.getsource(Request.acknowledge), inspect.getsource(Request.reject)
     assert "self._on_ack(logger, self._connection_errors)" in ack
     assert "self._on_reject(logger, self._connection_errors, requeue)" in reject
+
+
+@pytest.mark.parametrize("broker", ["redis://127.0.0.1:1/0", "amqp://127.0.0.1:1//"])
+def test_each_broker_is_read_by_an_event_loop(broker: str) -> None:
+    # Only out of one does a failure to settle end the connection, whatever the pool.
+    app = make_app(Settings(redis_url="redis://127.0.0.1:1/0", broker_url=broker))
+    assert app.connection_for_read().transport.implements.asynchronous
+    assert "for item in todo:" in inspect.getsource(Hub.create_loop)
+
+
+def test_a_shutdown_is_told_and_each_settles_what_it_holds_before_the_end() -> None:
+    assert "signals.worker_shutting_down.send(" in inspect.getsource(worker)
+    # After the pool was joined and before the connection closes.
+    assert "for item in todos:" in inspect.getsource(Hub._close)
 
 
 def test_a_broker_that_is_away_is_looked_for_at_a_steady_pace() -> None:

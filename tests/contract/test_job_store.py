@@ -20,7 +20,9 @@ from lorajobs.jobs import (
     Webhook,
 )
 from lorajobs.redis_store import RedisJobStore
+from lorajobs.snapshot import WaitingGroup
 from lorajobs.store import (
+    DRAINING,
     JobFilter,
     Place,
     Progress,
@@ -67,10 +69,23 @@ def claimed(store: Store, job: Job, worker: str = "w1") -> Lease:
     return lease
 
 
+def waiting(store: Store) -> list[str]:
+    """The jobs that may be claimed, in the order of their places."""
+    queued = store.page(JobFilter(status=JobStatus.QUEUED), 100, None).jobs
+    places = {job.id: place for job in queued if (place := store.place(job.id, 0))}
+    here = [job_id for job_id, place in places.items() if not place.delayed]
+    return sorted(here, key=lambda job_id: places[job_id].position)
+
+
+def groups(store: Store, worker: str = "", loaded: str = "") -> list[WaitingGroup]:
+    """All groups of all keys."""
+    return [g for turn in store.snapshot("demo", worker, loaded).turns for g in turn.groups]
+
+
 def test_submit_then_get_returns_the_same_spec(store: Store) -> None:
     job = a_job(loras=(use("pixel", 0.9),), metadata={"k": "ü"})
     warned = job.model_copy(update={"warnings": (JobWarning(code="c", detail="d"),)})
-    assert store.submit(warned, None)
+    assert store.submit(warned, None).is_new
     got = store.get(job.id)
     assert (got.spec, got.warnings, got.status) == (job.spec, warned.warnings, JobStatus.QUEUED)
     assert (got.steps, got.attempt, got.stage) == (4, 0, None)
@@ -79,9 +94,15 @@ def test_submit_then_get_returns_the_same_spec(store: Store) -> None:
 
 def test_a_repeated_submit_changes_nothing(store: Store) -> None:
     job = a_job()
-    assert store.submit(job, None)
-    assert not store.submit(job, None)
+    first = store.submit(job, None)
+    again = store.submit(job, None)
+    assert (first.is_new, again.is_new) == (True, False)
+    assert first._replace(is_new=False) == again
+    assert first.created_ms == store.get(job.id).created_ms
+    assert first.place == store.place(job.id, 0)
     assert store.backlog() == {"demo": 1}
+    store.cancel(job.id)
+    assert store.submit(job, None).place is None
 
 
 def test_unknown_jobs(store: Store) -> None:
@@ -94,18 +115,20 @@ def test_oldest_waits_first_and_positions_count(store: Store) -> None:
     jobs = [a_job(loras=(use("pixel", 0.5),)), a_job(), a_job()]
     for job in jobs:
         store.submit(job, None)
-    snapshot = store.snapshot("demo")
-    assert [w.score_us for w in snapshot.waiting] == sorted(w.score_us for w in snapshot.waiting)
-    assert {w.id for w in snapshot.waiting} == {job.id for job in jobs}
-    order = [w.id for w in snapshot.waiting]
-    places = [store.place(job_id, 60_000_000) for job_id in order]
+    places = [store.place(job_id, 60_000_000) for job_id in waiting(store)]
     assert [place and (place.position, place.ahead_max) for place in places] == [
         *((0, 2), (1, 2), (2, 2))
     ]
-    by_id = {w.id: w.group for w in snapshot.waiting}
-    assert by_id[jobs[0].id] == f"{an_adapter('pixel').sha256}@0.5"
-    assert by_id[jobs[1].id] == ""
-    assert snapshot.now_us >= max(w.score_us for w in snapshot.waiting)
+    (turn,) = store.snapshot("demo").turns
+    assert (turn.owner, turn.had) == ("", False)
+    scores = [group.oldest.score_us for group in turn.groups]
+    assert scores == sorted(scores)
+    assert turn.since_us == scores[0]
+    assert {g.oldest.group: g.waiting for g in turn.groups} == {
+        f"{an_adapter('pixel').sha256}@0.5": 1,
+        "": 2,
+    }
+    assert store.snapshot("demo").now_us >= scores[-1]
 
 
 def test_groups_show_their_oldest_job_their_size_and_who_has_them_applied(store: Store) -> None:
@@ -115,40 +138,125 @@ def test_groups_show_their_oldest_job_their_size_and_who_has_them_applied(store:
         store.submit(job, None)
     for name in ("w1", "w2"):
         store.put_worker(WorkerState(name, "demo", "warm", [], None), 60)
-    window = 60_000_000
+    one = jobs[0].spec.group
 
-    def groups(worker: str = "w1") -> dict[str, tuple[int, bool]]:
-        shown = store.snapshot("demo", worker, jobs[0].spec.group, window).groups
-        return {g.oldest.group: (g.waiting, g.elsewhere) for g in shown}
+    def seen(worker: str = "w1") -> dict[str, tuple[int, bool]]:
+        return {g.oldest.group: (g.waiting, g.elsewhere) for g in groups(store, worker, one)}
 
     both = jobs[3].spec.group
     assert both == a_job(loras=(pixel, soft3d)).spec.group
-    assert groups() == {jobs[0].spec.group: (3, False), "": (1, False), both: (1, False)}
-    snapshot = store.snapshot("demo", "w1", jobs[0].spec.group, window)
-    assert snapshot.loaded is not None
-    assert snapshot.loaded.id in {jobs[i].id for i in (0, 2, 4)}
-    assert store.snapshot("demo", "w1", "nothing", window).loaded is None
-    lease = store.claim("demo", snapshot.loaded.id, "w2", "t")
+    assert seen() == {one: (3, False), "": (1, False), both: (1, False)}
+    (turn,) = store.snapshot("demo", "w1", one).turns
+    assert turn.loaded is not None
+    assert turn.loaded.id in {jobs[i].id for i in (0, 2, 4)}
+    assert store.snapshot("demo", "w1", "nothing").turns[0].loaded is None
+    lease = store.claim("demo", turn.loaded.id, "w2", "t")
     assert lease is not None
-    assert groups()[jobs[0].spec.group] == (2, True)
-    assert groups("w2")[jobs[0].spec.group] == (2, False)
-    store.remove_worker("w2")
-    assert groups()[jobs[0].spec.group] == (2, False)
+    assert seen()[one] == (2, True)
+    assert seen("w2")[one] == (2, False)
+    store.put_worker(WorkerState("w2", "demo", DRAINING, [], None), 60)
+    assert seen()[one] == (2, False)
     store.requeue(lease, DIED)
-    assert groups()[jobs[0].spec.group] == (3, False)
+    assert seen()[one] == (3, False)
     for job in jobs:
         store.cancel(job.id)
-    assert store.snapshot("demo", "w1", "", window).groups == []
+    assert groups(store) == []
 
 
-def test_groups_outside_the_window_are_not_shown(backend: Backend) -> None:
+def test_what_a_worker_that_is_gone_took_last_counts_for_nobody(store: Store) -> None:
+    store.put_worker(WorkerState("w2", "demo", "warm", [], None), 60)
+    claimed(store, a_job(loras=(use("pixel"),)), "w2")
+    store.submit(a_job(loras=(use("pixel"),)), None)
+    assert [group.elsewhere for group in groups(store)] == [True]
+    store.remove_worker("w2")
+    assert [group.elsewhere for group in groups(store)] == [False]
+
+
+def test_a_worker_that_took_a_job_of_another_base_left_the_adapters_of_the_first(
+    backend: Backend,
+) -> None:
     store = backend.store
-    first, second = a_job(), a_job(loras=(use("pixel"),))
-    store.submit(first, None)
-    backend.expire_leases()
-    store.submit(second, None)
-    assert len(store.snapshot("demo", "w1", "", 60_000_000).groups) == 2
-    assert [g.oldest.id for g in store.snapshot("demo", "w1", "", 0).groups] == [first.id]
+    store.put_worker(WorkerState("w2", "demo", "warm", [], None), 60)
+    store.finish(claimed(store, a_job(loras=(use("pixel"),)), "w2"), DONE)
+    store.submit(a_job(loras=(use("pixel"),)), None)
+    assert [group.elsewhere for group in groups(store)] == [True]
+    other = a_job(model="sdxl")
+    store.submit(other, None)
+    assert store.claim("sdxl", other.id, "w2", "t9", backend.ticket)
+    # In place of the ticket that was the first base's.
+    assert backend.pushed() == 1
+    assert store.claim("sdxl", None, "w2", "t9", backend.ticket)
+    assert backend.pushed() == 1
+    assert [group.elsewhere for group in groups(store)] == [False]
+
+
+def test_keys_take_turns(store: Store) -> None:
+    mine = [a_job(owner="anna") for _ in range(5)]
+    for job in mine:
+        store.submit(job, None)
+    store.claim("demo", mine[0].id, "w1", "t0")
+    his = a_job(owner="ben")
+    store.submit(his, None)
+    place = store.place(his.id, 0)
+    assert place is not None
+    assert place.position <= 1
+    # Both have one turn before the next of either, and anna's first is over.
+    assert place.ahead_max == 2
+    last = store.place(mine[-1].id, 0)
+    assert last is not None
+    assert (last.position, last.ahead_max) == (4, 4)
+    turns = {turn.owner: turn for turn in store.snapshot("demo").turns}
+    assert {owner: turn.had for owner, turn in turns.items()} == {"anna": True, "ben": False}
+    assert [group.waiting for turn in turns.values() for group in turn.groups] == [5, 5]
+    store.claim("demo", his.id, "w1", "t1")
+    assert [turn.owner for turn in store.snapshot("demo").turns] == ["anna"]
+    # Who takes a second turn begins a new round.
+    store.claim("demo", mine[1].id, "w1", "t2")
+    assert [turn.had for turn in store.snapshot("demo").turns] == [True]
+    store.submit(a_job(owner="ben"), None)
+    turns = {turn.owner: turn for turn in store.snapshot("demo").turns}
+    assert {owner: turn.had for owner, turn in turns.items()} == {"anna": True, "ben": False}
+
+
+@pytest.mark.rules(RULES._replace(head_start_s=1000))
+def test_a_head_start_brings_a_key_forward_once(ruled: Backend) -> None:
+    store = ruled.store
+    normal, high, again = (
+        a_job(owner="anna"),
+        *(a_job(owner="ben", priority="high") for _ in range(2)),
+    )
+    for job in (normal, high, again):
+        store.submit(job, None)
+    assert [turn.owner for turn in store.snapshot("demo").turns] == ["ben", "anna"]
+    store.claim("demo", high.id, "w1", "t")
+    assert [turn.owner for turn in store.snapshot("demo").turns] == ["anna", "ben"]
+
+
+@pytest.mark.rules(RULES._replace(max_waiting_per_key=2))
+def test_a_key_may_have_so_many_jobs_waiting(ruled: Backend) -> None:
+    store = ruled.store
+    for owner in ("anna", "anna", "ben", "", "", ""):
+        store.submit(a_job(owner=owner), None)
+    with pytest.raises(QueueFull, match="2 jobs of this API key"):
+        store.submit(a_job(owner="anna"), None)
+    store.submit(a_job(owner="ben"), None)
+    store.submit(a_job(owner="anna", model="sdxl"), None)
+
+
+def test_the_expected_start_is_kept_to_be_compared(backend: Backend) -> None:
+    store, first = backend.store, a_job()
+    store.submit(first, None, workers=2)
+    assert store.get(first.id).predicted_s is None
+    lease = store.claim("demo", first.id, "w", "t")
+    assert lease is not None
+    backend.advance(1)
+    store.finish(lease, DONE)
+    waits, second = a_job(), a_job()
+    store.submit(waits, None)
+    place = store.submit(second, None, workers=2).place
+    assert place is not None
+    assert store.get(second.id).predicted_s == place.starts_in_s(2)
+    assert store.get(waits.id).predicted_s is None
 
 
 def test_claim_takes_a_job_once(store: Store) -> None:
@@ -160,7 +268,7 @@ def test_claim_takes_a_job_once(store: Store) -> None:
     assert got.started_ms is not None
     assert got.started_ms >= got.created_ms
     assert store.claim("demo", job.id, "w2", "other") is None
-    assert store.snapshot("demo").waiting == []
+    assert waiting(store) == []
     assert store.place(got.id, 0) is None
 
 
@@ -268,7 +376,7 @@ def test_a_requeued_job_keeps_its_place(store: Store) -> None:
     store.submit(second, None)
     assert store.requeue(lease, DIED) is JobStatus.QUEUED
     assert store.get(first.id).worker is None
-    assert {w.id for w in store.snapshot("demo").waiting} == {first.id, second.id}
+    assert set(waiting(store)) == {first.id, second.id}
     assert store.claim("demo", first.id, "w1", "t2") == Lease(first.id, 2)
 
 
@@ -277,7 +385,7 @@ def test_a_delayed_job_waits_apart_until_it_is_due(backend: Backend) -> None:
     job = a_job()
     lease = claimed(store, job)
     assert store.requeue(lease, DIED, delay_s=60) is JobStatus.QUEUED
-    assert store.snapshot("demo").waiting == []
+    assert waiting(store) == []
     assert store.claim("demo", job.id, "w1", "t2") is None
     assert store.place(job.id, 0) == Place(0, 0, True, None)
     assert store.rescue() == ({}, 0)
@@ -312,9 +420,9 @@ def test_tickets_are_pushed_with_the_job(backend: Backend) -> None:
     store = backend.store
     ticket = backend.ticket
     job = a_job()
-    assert store.submit(job, ticket)
+    assert store.submit(job, ticket).is_new
     assert backend.pushed() == 1
-    assert not store.submit(job, ticket)
+    assert not store.submit(job, ticket).is_new
     assert backend.pushed() == 1
     lease = store.claim("demo", job.id, "w1", "t1")
     assert lease is not None
@@ -332,7 +440,7 @@ def test_cancel_of_a_waiting_job_is_final_and_idempotent(store: Store) -> None:
     canceled = store.cancel(job.id)
     assert canceled.status is JobStatus.CANCELED
     assert store.cancel(job.id) == canceled
-    assert store.snapshot("demo").waiting == []
+    assert waiting(store) == []
     assert store.claim("demo", job.id, "w1", "t") is None
     assert [d.event for d in store.due_deliveries(10, 30)] == ["job.canceled"]
 
@@ -422,11 +530,12 @@ def test_a_job_that_can_never_run_is_refused_while_it_waits(backend: Backend) ->
 
 def test_priority_is_a_head_start(backend: Backend) -> None:
     store = backend.store
-    low, normal, high = (a_job(priority=p) for p in ("low", "normal", "high"))
+    low, normal, high = (a_job(priority=p, loras=(use(p),)) for p in ("low", "normal", "high"))
     for job in (low, normal, high):
         store.submit(job, None)
-    assert [w.id for w in store.snapshot("demo").waiting] == [high.id, normal.id, low.id]
-    first, _, last = store.snapshot("demo").waiting
+    assert waiting(store) == [high.id, normal.id, low.id]
+    first, _, last = (group.oldest for group in groups(store))
+    assert first.id == high.id
     assert last.score_us - first.score_us == pytest.approx(120_000_000, abs=2_000_000)
 
 
@@ -434,15 +543,15 @@ def test_priority_is_a_head_start(backend: Backend) -> None:
 def test_a_full_queue_refuses_and_a_claim_makes_room(ruled: Backend) -> None:
     store = ruled.store
     jobs = [a_job() for _ in range(3)]
-    assert store.submit(jobs[0], None)
-    assert store.submit(jobs[1], None)
+    store.submit(jobs[0], None)
+    store.submit(jobs[1], None)
     with pytest.raises(QueueFull):
         store.submit(jobs[2], None)
     # A replay of an accepted one is no new job, and another base has its own queue.
-    assert not store.submit(jobs[0], None)
-    assert store.submit(a_job(model="other"), None)
+    assert not store.submit(jobs[0], None).is_new
+    store.submit(a_job(model="other"), None)
     assert store.claim("demo", jobs[0].id, "w", "t") is not None
-    assert store.submit(jobs[2], None)
+    store.submit(jobs[2], None)
 
 
 def test_a_job_that_does_not_start_in_time_expires(backend: Backend) -> None:

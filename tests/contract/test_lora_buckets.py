@@ -22,7 +22,7 @@ from lorajobs.errors import (
 from lorajobs.jobs import Adapter
 from lorajobs.settings import Settings
 from lorajobs.storage.folder import FolderStore
-from tests.lora_files import PEFT_CONFIG, lora, peft_folder
+from tests.lora_files import PEFT_CONFIG, fetched, lora, peft_folder
 from tests.services.server import free_ports
 from tests.services.weed import S3Server
 
@@ -104,8 +104,8 @@ def test_a_version_is_pinned_without_a_download(place: Place) -> None:
     assert new.sha256 == sha256(lora(2.0))
     place.delete("x.safetensors", VERSIONED)
     worker = place.library("worker")
-    assert worker.ensure(old).read_bytes() == lora(1.0)
-    assert worker.ensure(new).read_bytes() == lora(2.0)
+    assert fetched(worker, old) == lora(1.0)
+    assert fetched(worker, new) == lora(2.0)
     with pytest.raises(LoraNotFound, match="does not exist"):
         place.resolve(url)
 
@@ -116,7 +116,7 @@ def test_a_bucket_without_versions_is_kept_as_a_snapshot(place: Place) -> None:
     assert old.location == f"blob:{sha256(lora(1.0))}"
     place.put("x.safetensors", lora(2.0))
     assert place.resolve(url).sha256 == sha256(lora(2.0))
-    assert place.library("worker").ensure(old).read_bytes() == lora(1.0)
+    assert fetched(place.library("worker"), old) == lora(1.0)
 
 
 @pytest.mark.parametrize("slash", ["", "/"])

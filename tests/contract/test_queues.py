@@ -51,7 +51,8 @@ def add(settings: Settings, store: RedisJobStore) -> Iterator[Callable[..., Job]
 
     def add(**fields: Any) -> Job:
         spec = a_spec(**fields)
-        return submit(Plan(spec, (), f"base.{spec.model}"), store, tickets)
+        job, _ = submit(Plan(spec, (), f"base.{spec.model}", 0), store, tickets)
+        return job
 
     yield add
     app.close()
@@ -68,7 +69,7 @@ def run(settings: Settings) -> Run:
 
 def live(name: str = "demo-1@host", state: str = "warm", job_id: str | None = None) -> WorkerState:
     loaded = [AppliedLora(id="pixel", revision="r", sha256="s", scale=0.8)]
-    return WorkerState(name, "demo", state, loaded, job_id)
+    return WorkerState(name, "demo", state, loaded, job_id, cached=12, cached_bytes=1_234_000_000)
 
 
 def shown(run: Run) -> dict[str, Any]:
@@ -113,11 +114,13 @@ def test_what_waits_is_shown_by_its_adapters_the_largest_group_first(
             "state": "warm",
             "loaded": [{"id": "pixel", "scale": 0.8}],
             "job_id": first.id,
+            "cached": 12,
+            "cached_bytes": 1_234_000_000,
         }
     ]
     assert not queue["no_worker"]
     table = run("queues").stdout
-    for text in ("pixel × 0.8, soft3d × 1", "demo-1@host", "warm", first.id):
+    for text in ("pixel × 0.8, soft3d × 1", "demo-1@host", "warm", "12, 1.2 GB", first.id):
         assert text in table
 
 

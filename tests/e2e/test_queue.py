@@ -1,4 +1,4 @@
-"""The queue with real processes and a painting engine: exchange, rescue, cancel, shutdown."""
+"""The queue with real processes and a painting engine: exchange, rescue, cancel."""
 
 import itertools
 import json
@@ -6,14 +6,11 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 import redis
 
-from tests.services.cut_proxy import CutProxy
 from tests.services.line import Line, children_of, line
-from tests.services.server import HOST, serving
 from tests.services.valkey import valkey
 
 
@@ -104,31 +101,6 @@ def test_a_child_that_hangs_before_it_takes_its_job_is_killed(running: Line, pai
     assert children_of(painter) != [child]
 
 
-@pytest.mark.parametrize(
-    ("killed", "word"), [(False, b"HDEL"), (True, b"WATCH")], ids=["acknowledged", "returned"]
-)
-def test_a_worker_goes_on_although_the_broker_s_answer_to_its_ticket_is_lost(
-    running: Line, killed: bool, word: bytes
-) -> None:
-    port = urlsplit(running.env["LORAJOBS_REDIS_URL"]).port
-    assert port is not None
-    with serving(CutProxy(port)) as proxy:
-        painter = running.start_painter(
-            step_s=0.05, LORAJOBS_REDIS_URL=f"redis://{HOST}:{proxy.port}/0"
-        )
-        job = running.submit(num_inference_steps=20)
-        running.reached(job["id"], lambda j: j["progress"]["step"] > 0)
-        # How kombu's Redis transport begins to settle a message.
-        proxy.cut_at(word + b"\r\n$7\r\nunacked\r\n")
-        if killed:
-            for child in children_of(painter.pid):
-                os.kill(child, signal.SIGKILL)
-        assert running.ended(job["id"])["status"] == "succeeded"
-        running.until(lambda: proxy.cuts == 1, "the answer is lost")
-        assert running.run()["attempts"] == 1
-        running.stop([painter])
-
-
 def test_a_cancellation_takes_effect_within_one_step(running: Line) -> None:
     # Slow enough that every step is told.
     slow = running.start_painter("slow", step_s=0.5)
@@ -154,23 +126,6 @@ def test_a_canceled_job_stops_and_the_worker_stays_warm(running: Line, painter: 
     assert running.run()["attempts"] == 1
     again = running.http.post(f"/v1/jobs/{job['id']}/cancel")
     assert (again.status_code, again.json()["status"]) == (200, "canceled")
-
-
-def test_sigterm_lets_the_running_job_finish(running: Line) -> None:
-    process = running.start_painter("leaving", step_s=0.05)
-    # Longer than a lease: it must stay renewed while the worker shuts down.
-    job = running.submit(num_inference_steps=80)
-    running.reached(job["id"], lambda j: j["progress"]["step"] > 0)
-    waiting = running.submit()
-    process.send_signal(signal.SIGTERM)
-    ended = running.ended(job["id"])
-    assert (ended["status"], ended["attempts"]) == ("succeeded", 1)
-    assert process.wait(timeout=30) == 0
-    assert running.warm_workers() == []
-    assert running.job(waiting["id"])["status"] == "queued"
-    other = running.start_painter("next")
-    assert running.ended(waiting["id"])["attempts"] == 1
-    running.stop([other])
 
 
 def test_a_job_that_kills_its_worker_fails_after_its_attempts(running: Line, painter: int) -> None:

@@ -31,19 +31,6 @@ def _answers(home: Line) -> bool:
         return False
 
 
-def processes_of(home: Line) -> list[str]:
-    """The command lines of all live processes that were started with this line's data folder."""
-    mark = f"LORAJOBS_DATA_DIR={home.env['LORAJOBS_DATA_DIR']}".encode()
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if mark in (process / "environ").read_bytes().split(b"\0"):
-                found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
-        except OSError:
-            continue
-    return found
-
-
 def test_ctrl_c_leaves_nothing_and_the_next_up_goes_on(home: Line) -> None:
     first = up(home)
     done = home.run()
@@ -52,7 +39,7 @@ def test_ctrl_c_leaves_nothing_and_the_next_up_goes_on(home: Line) -> None:
     waiting = [home.submit(seed=i)["id"] for i in range(3)]
     first.send_signal(signal.SIGINT)
     assert first.wait(timeout=60) == 0
-    assert processes_of(home) == []
+    assert home.left() == {}
     up(home)
     for job_id in (running["id"], *waiting):
         ended = home.ended(job_id)
@@ -66,4 +53,4 @@ def test_a_killed_up_leaves_nothing(home: Line) -> None:
     process = up(home)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    home.until(lambda: processes_of(home) == [], "all processes are gone", 20)
+    home.until(lambda: home.left() == {}, "all processes are gone", 20)

@@ -14,23 +14,33 @@ from lorajobs.catalog import Catalog
 from lorajobs.engine.pipeline import DiffusersEngine
 from lorajobs.settings import Settings
 
-Fingerprint = Callable[[], str]
+Fingerprint = Callable[[DiffusersEngine], str]
 
 
 @pytest.fixture(scope="session")
 def engine() -> DiffusersEngine:
     """The real demo base on the CPU."""
-    entry = Catalog.load(None).models["demo"]
+    return _demo("auto")
+
+
+@pytest.fixture(scope="session")
+def unfused() -> DiffusersEngine:
+    """The same base with PEFT's layers, as quantised bases are served."""
+    return _demo("unfused")
+
+
+def _demo(placement: str) -> DiffusersEngine:
+    entry = Catalog.load(None).models["demo"].model_copy(update={"placement": placement})
     engine = DiffusersEngine(entry, Settings(device="cpu"))
     engine.load()
     return engine
 
 
 @pytest.fixture
-def weights(engine: DiffusersEngine) -> Fingerprint:
-    """Says what the base's own weights hash to now, adapters left out."""
+def weights() -> Fingerprint:
+    """Says what a base's own weights hash to now, adapters left out."""
 
-    def fingerprint() -> str:
+    def fingerprint(engine: DiffusersEngine) -> str:
         digest = hashlib.sha256()
         for component in (engine._pipe.unet, engine._pipe.text_encoder, engine._pipe.vae):
             state = {

@@ -32,7 +32,7 @@ from lorajobs.errors import (
 from lorajobs.jobs import Adapter
 from lorajobs.settings import Settings
 from lorajobs.storage.folder import FolderStore
-from tests.lora_files import DEMO_LORAS, PEFT_CONFIG, lora, peft_folder, write
+from tests.lora_files import DEMO_LORAS, PEFT_CONFIG, fetched, lora, peft_folder, write
 from tests.services.files import FileServer, file_server
 from tests.services.hub import Hub, Repo, hub
 
@@ -125,9 +125,9 @@ def test_a_hub_reference_is_pinned_and_fetched_by_the_worker(place: Place) -> No
         trusted=False,
     )
     assert (place.hub.downloads(), place.snapshots()) == (0, set())
-    path = place.library(machine="worker").ensure(adapter)
-    assert path.read_bytes() == lora()
-    assert path.is_relative_to(place.folder / "worker" / "adapters")
+    with place.library(machine="worker").ensure(adapter) as file:
+        assert file.path.read_bytes() == lora()
+        assert file.path.is_relative_to(place.folder / "worker" / "adapters")
     assert place.hub.tokens_seen() == {None}
 
 
@@ -138,8 +138,8 @@ def test_a_branch_that_moves_leaves_the_pinned_version(place: Place) -> None:
     new = place.resolve(f"hf:{REPO}")
     assert old.sha256 != new.sha256
     worker = place.library(machine="worker")
-    assert worker.ensure(new).read_bytes() == lora(2.0)
-    assert worker.ensure(old).read_bytes() == lora(1.0)
+    assert fetched(worker, new) == lora(2.0)
+    assert fetched(worker, old) == lora(1.0)
 
 
 def test_a_hub_file_outside_lfs_is_kept_as_a_snapshot(place: Place) -> None:
@@ -150,7 +150,7 @@ def test_a_hub_file_outside_lfs_is_kept_as_a_snapshot(place: Place) -> None:
     assert adapter.revision == f"sha256:{digest}"
     assert place.snapshots() == {digest}
     del place.hub.repos[REPO]
-    assert place.library(machine="worker").ensure(adapter).read_bytes() == lora()
+    assert fetched(place.library(machine="worker"), adapter) == lora()
 
 
 @pytest.mark.parametrize("base_model", [SDXL, [SDXL], ["other/base", SDXL.upper()], "sdxl", "xl"])
@@ -239,8 +239,8 @@ def test_a_url_is_downloaded_once_and_kept(place: Place) -> None:
     new = place.resolve(url)
     asked = len(place.files.asked)
     worker = place.library(machine="worker")
-    assert worker.ensure(old).read_bytes() == lora(1.0)
-    assert worker.ensure(new).read_bytes() == lora(2.0)
+    assert fetched(worker, old) == lora(1.0)
+    assert fetched(worker, new) == lora(2.0)
     assert len(place.files.asked) == asked
 
 
@@ -282,7 +282,7 @@ def test_a_path_below_a_root_is_kept_as_a_snapshot(place: Place) -> None:
     path = write(place.loras, {"x.safetensors": lora(1.0)}) / "x.safetensors"
     adapter = place.resolve(path)
     path.write_bytes(lora(2.0))
-    assert place.library(machine="worker").ensure(adapter).read_bytes() == lora(1.0)
+    assert fetched(place.library(machine="worker"), adapter) == lora(1.0)
 
 
 # What a worker meets
@@ -291,8 +291,12 @@ def test_a_path_below_a_root_is_kept_as_a_snapshot(place: Place) -> None:
 def test_a_second_process_of_the_machine_downloads_nothing(place: Place) -> None:
     published(place)
     adapter = place.resolve(f"hf:{REPO}")
-    paths = {place.library(machine="worker").ensure(adapter) for _ in range(2)}
-    assert len(paths) == 1
+    with (
+        place.library(machine="worker").ensure(adapter) as first,
+        place.library(machine="worker").ensure(adapter) as second,
+    ):
+        assert first.path == second.path
+        assert (first.tier, second.tier) == ("remote", "disk")
     assert place.hub.downloads() == 1
 
 
@@ -305,7 +309,7 @@ def test_a_source_that_sends_other_bytes_is_found_out(place: Place) -> None:
         worker.ensure(adapter)
     assert error.value.retryable
     place.hub.corrupted.clear()
-    assert worker.ensure(adapter).read_bytes() == lora()
+    assert fetched(worker, adapter) == lora()
 
 
 def test_a_file_that_only_claims_to_be_safetensors_is_found_out(place: Place) -> None:
@@ -376,7 +380,7 @@ def test_a_private_repository_can_be_registered_and_fetched(place: Place) -> Non
     published(place, private=True, gated=True)
     record = place.library().register(entry(base="sdxl"))
     assert record.adapter is not None
-    assert place.library(machine="worker").ensure(record.adapter).read_bytes() == lora()
+    assert fetched(place.library(machine="worker"), record.adapter) == lora()
 
 
 def test_a_base_given_explicitly_needs_no_card(place: Place) -> None:
@@ -428,7 +432,7 @@ def test_the_same_id_again_is_a_new_version(place: Place) -> None:
     assert new is not None
     assert old.sha256 != new.sha256
     assert place.library().records() == [place.library().find("pixel")]
-    assert place.library(machine="worker").ensure(old).read_bytes() == lora(1.0)
+    assert fetched(place.library(machine="worker"), old) == lora(1.0)
 
 
 def test_a_waiting_job_keeps_a_version_whose_registration_and_source_are_gone(
@@ -441,7 +445,7 @@ def test_a_waiting_job_keeps_a_version_whose_registration_and_source_are_gone(
     assert place.library().find("pixel") is None
     assert not place.library().remove("pixel")
     assert record.adapter is not None
-    assert place.library(machine="worker").ensure(record.adapter).read_bytes() == lora()
+    assert fetched(place.library(machine="worker"), record.adapter) == lora()
 
 
 def test_a_registration_reaches_only_what_the_settings_allow(place: Place) -> None:
@@ -474,8 +478,8 @@ def test_a_changed_file_on_the_server_is_a_new_version(place: Place) -> None:
     assert found.adapter == new
     assert (found.base, found.created_ms) == ("sdxl", record.created_ms)
     worker = place.library(machine="worker")
-    assert worker.ensure(new).read_bytes() == lora(2.0)
-    assert worker.ensure(old).read_bytes() == lora(1.0)
+    assert fetched(worker, new) == lora(2.0)
+    assert fetched(worker, old) == lora(1.0)
 
 
 def test_an_unchanged_file_is_not_read_again(place: Place) -> None:
@@ -594,7 +598,7 @@ def test_the_operators_file_may_name_any_path(place: Place) -> None:
     adapter = library.pin(record)
     assert adapter.sha256 == sha256(demo.read_bytes())
     worker = place.library(machine="worker", lora_roots=())
-    assert worker.ensure(adapter).read_bytes() == demo.read_bytes()
+    assert fetched(worker, adapter) == demo.read_bytes()
 
 
 def test_the_bundled_demo_can_be_pinned(place: Place) -> None:

@@ -17,8 +17,8 @@ import pytest
 
 PRELUDE = """
 import os, pathlib, signal, sys
-from lorajobs.embedded.child import Program
-from lorajobs.embedded.supervisor import Supervisor
+from lorajobs.processes.child import Program
+from lorajobs.processes.supervisor import Supervisor
 
 FD = int(sys.argv[1])
 HOME = pathlib.Path(sys.argv[2])

@@ -29,20 +29,21 @@ class CutProxy(ThreadingTCPServer):
         self.cuts = 0
         self._rng = random.Random(seed)
         self._words = b""
+        self._times = 0
 
     @property
     def port(self) -> int:
         """Where it listens."""
         return int(self.server_address[1])
 
-    def cut_at(self, words: bytes) -> None:
-        """Loses the reply to the next request with these words in it."""
-        self._words = words
+    def cut_at(self, words: bytes, times: int = 1) -> None:
+        """Loses the replies to the next requests with these words in them."""
+        self._words, self._times = words, times
 
     def loses_reply(self, request: bytes) -> bool:
         """True if the reply to this request is to be lost."""
-        if self._words and self._words in request:
-            self._words = b""
+        if self._times and self._words in request:
+            self._times -= 1
             return True
         return self._rng.random() < self.share
 

@@ -26,11 +26,12 @@ class Line:
 
     def __init__(self, folder: Path, env: dict[str, str]) -> None:
         self.folder = folder
+        self.data_dir = folder / "data"
         self.port = free_ports(1)[0]
         self.env = {
             **os.environ,
             "OMP_NUM_THREADS": "1",
-            "LORAJOBS_DATA_DIR": str(folder / "data"),
+            "LORAJOBS_DATA_DIR": str(self.data_dir),
             "LORAJOBS_API_PORT": str(self.port),
             "LORAJOBS_ALLOW_PRIVATE_URLS": "true",
             **env,
@@ -146,6 +147,18 @@ class Line:
                 raise AssertionError(f"not within {deadline_s:g} s: {what}\n{self.logs()}")
             time.sleep(POLL_S)
 
+    def left(self) -> dict[int, str]:
+        """The live processes with this line's data folder, on Linux: ids and command lines."""
+        found = {}
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                if environ(int(process.name)).get("LORAJOBS_DATA_DIR") == str(self.data_dir):
+                    words = (process / "cmdline").read_bytes().replace(b"\0", b" ")
+                    found[int(process.name)] = words.decode()
+            except OSError:
+                continue
+        return found
+
     def logs(self) -> str:
         """The end of every process's log."""
         return "\n".join(
@@ -168,6 +181,16 @@ def children_of(pid: int) -> list[int]:
         for task in Path(f"/proc/{pid}/task").iterdir()
         for child in (task / "children").read_text().split()
     ]
+
+
+def environ(pid: int) -> dict[str, str]:
+    """The environment that a process was started with, on Linux.
+
+    Raises: OSError if it is gone.
+    """
+    text = Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace")
+    pairs = (entry.partition("=") for entry in text.split("\0") if entry)
+    return {name: value for name, _, value in pairs}
 
 
 @contextmanager

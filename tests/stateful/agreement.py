@@ -1,5 +1,6 @@
 """The store's answers agree with the ledger, and with what holds whatever any ledger says."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from lorajobs.jobs import TRANSITIONS, Job, JobStatus
@@ -45,25 +46,29 @@ def moves(before: Mapping[str, Job], after: Mapping[str, Job]) -> Iterator[Move]
 
 
 def check_queues(store: Store, ledger: Ledger, models: Sequence[str]) -> None:
-    """Every queue has its jobs in order, by themselves and in groups, and each knows its place."""
+    """Every queue has its lines, each in order and in groups, and each job knows its place."""
     # From the submits of one priority half the way to those of the next.
     window_us = int(ledger.rules.head_start_s * 1_000_000 / 2)
     backlog = store.backlog()
     for model in models:
         queue = ledger.waiting(model)
         assert backlog.get(model, 0) == len(queue)
-        seen = store.snapshot(model, window_us=window_us)
-        assert [job.id for job in seen.waiting] == [entry.job.id for entry in queue]
-        groups: dict[str, list[Entry]] = {}
-        for entry in queue:
-            groups.setdefault(entry.job.spec.group, []).append(entry)
-        assert sorted((g.oldest.group, g.oldest.id, g.waiting) for g in seen.groups) == sorted(
-            (group, members[0].job.id, len(members))
-            for group, members in groups.items()
-            if ledger.rank(members[0]) == ledger.rank(queue[0])
-        )
-        loaded = [seen.loaded.id] if seen.loaded else []
-        assert loaded == [entry.job.id for entry in groups.get("", [])[:1]]
+        sizes = Counter(entry.job.spec.group for entry in queue)
+        turns = store.snapshot(model).turns
+        assert [turn.owner for turn in turns] == ledger.turns(model)
+        for turn in turns:
+            line = ledger.line(model, turn.owner)
+            heads: dict[str, Entry] = {}
+            for entry in line:
+                heads.setdefault(entry.job.spec.group, entry)
+            # Two of one priority may have been submitted in the same moment.
+            assert sorted((g.oldest.group, g.oldest.id, g.waiting) for g in turn.groups) == sorted(
+                (group, head.job.id, sizes[group]) for group, head in heads.items()
+            )
+            assert turn.had == ledger.had(model, turn.owner)
+            assert (turn.loaded.id if turn.loaded else None) == (
+                heads[""].job.id if "" in heads else None
+            )
     for entry in ledger.entries.values():
         if entry.status.is_terminal:
             continue
@@ -74,8 +79,14 @@ def check_queues(store: Store, ledger: Ledger, models: Sequence[str]) -> None:
 def _place(entry: Entry, ledger: Ledger) -> tuple[int, int, bool] | None:
     if entry.status is not JobStatus.QUEUED:
         return None
-    queue = ledger.waiting(entry.job.spec.model)
+    model, owner = entry.job.spec.model, entry.job.spec.owner
+    queue = ledger.waiting(model)
     if entry.delayed:
         return len(queue), len(queue), True
-    ahead = sum(ledger.rank(other) <= ledger.rank(entry) for other in queue) - 1
-    return queue.index(entry), ahead, False
+    line, turns = ledger.line(model, owner), ledger.turns(model)
+    others, keys, rank = len(queue) - len(line), len(turns) - 1, line.index(entry)
+    own = sum(ledger.rank(other) <= ledger.rank(entry) for other in line) - 1
+    before = min(others, keys * rank + turns.index(owner))
+    held_back = entry.job.spec.priority == "low"
+    passing = others if held_back else min(others, keys * (own + 2))
+    return rank + before, own + passing, False

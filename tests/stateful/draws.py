@@ -29,6 +29,7 @@ A_SPEC = st.builds(
     loras=st.sampled_from(GROUPS),
     webhook=st.sampled_from((None, HOOK)),
     priority=st.sampled_from(("normal", "low", "high")),
+    owner=st.sampled_from(("", "anna", "ben")),
     start_deadline_s=st.sampled_from((None, None, 150)),
 )
 #: Each with the first letter of its id, so that ids sort otherwise than the submits, from which

@@ -78,18 +78,33 @@ def _allowed(job: Job) -> list[list[str]]:
 
 def _check_groups(keys: Mapping[str, Any]) -> None:
     hashes = _family(keys, "job")
+    sizes: dict[str, dict[str, str]] = defaultdict(dict)
+    lines: dict[str, dict[str, float]] = defaultdict(dict)
     groups: dict[str, dict[str, float]] = defaultdict(dict)
     for model, queue in _family(keys, "waiting").items():
         for job_id, score in queue.items():
-            assert score == float(hashes[job_id]["score_us"])
-            groups[f"{model}:{hashes[job_id]['group']}"][job_id] = score
+            job = hashes[job_id]
+            assert score == float(job["score_us"])
+            sizes[model][job["group"]] = str(int(sizes[model].get(job["group"], 0)) + 1)
+            lines[f"{model}:{job['owner']}"][job_id] = score
+            groups[f"{model}:{job['owner']}:{job['group']}"][job_id] = score
+    assert _family(keys, "groups") == sizes
+    assert _family(keys, "line") == lines
     assert _family(keys, "group") == groups
-    heads = {
-        f"{model}:{group}": score
-        for model, index in _family(keys, "heads").items()
-        for group, score in index.items()
+    assert _flat(keys, "heads") == {name: min(queue.values()) for name, queue in groups.items()}
+    served = {name: float(us) for name, us in _flat(keys, "served").items()}
+    assert _flat(keys, "turns") == {
+        name: max(min(line.values()), served.get(name, 0)) for name, line in lines.items()
     }
-    assert heads == {group: min(queue.values()) for group, queue in groups.items()}
+
+
+def _flat(keys: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """A family of indexes as one, the names in each after its own."""
+    return {
+        f"{own}:{member}": value
+        for own, index in _family(keys, name).items()
+        for member, value in index.items()
+    }
 
 
 def _check_deliveries(keys: Mapping[str, Any], records: Mapping[str, Job]) -> None:

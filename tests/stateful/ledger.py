@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from lorajobs.jobs import Job, JobError, JobStatus, Lease, Outcome, Output, Stage
+from lorajobs.jobs import Job, JobError, JobSpec, JobStatus, Lease, Outcome, Output, Stage
 from lorajobs.store import Delivery, Progress, QueueRules, Rescued, Signal
 
 
@@ -77,6 +77,12 @@ class Ledger:
     #: deliveries that couriers believe to hold
     hands: list[Delivery] = field(default_factory=list)
     outbox: dict[str, _Webhook] = field(default_factory=dict)
+    #: every submit and claim has its number
+    _ticks: int = 0
+    _at: dict[str, int] = field(default_factory=dict)
+    #: by base and key, in the order of the last claims, and those that had a turn in this round
+    _served: dict[tuple[str, str], int] = field(default_factory=dict)
+    _had: set[tuple[str, str]] = field(default_factory=set)
     _claims: dict[str, tuple[str, Lease]] = field(default_factory=dict)
 
     def owned(self, lease: Lease) -> Entry | None:
@@ -104,13 +110,41 @@ class Ledger:
         """Smaller for a higher priority; the rules' head start is longer than any run."""
         return -self.rules.head_start_ms(entry.job.spec.priority)
 
-    def is_full(self, model: str) -> bool:
-        """True if no job more may wait for this base."""
-        return len(self.waiting(model)) >= self.rules.max_waiting
+    def line(self, model: str, owner: str) -> list[Entry]:
+        """What waits of one key."""
+        return [entry for entry in self.waiting(model) if entry.job.spec.owner == owner]
+
+    def turns(self, model: str) -> list[str]:
+        """The keys that wait, who waits longest first.
+
+        A head start counts until the key's first claim, and a job held back waits for its time,
+        which no run lasts; else a key waits since its last claim, or since its oldest submit.
+        """
+        owners = {entry.job.spec.owner for entry in self.waiting(model)}
+
+        def since(owner: str) -> tuple[int, int]:
+            head = self.line(model, owner)[0]
+            served = self._served.get((model, owner))
+            submitted = self.rank(head), self._at[head.job.id]
+            return submitted if served is None else max(submitted, (0, served))
+
+        return sorted(owners, key=since)
+
+    def had(self, model: str, owner: str) -> bool:
+        """True if it had its turn in this round."""
+        return (model, owner) in self._had
+
+    def is_full(self, spec: JobSpec) -> bool:
+        """True if no job more may wait for this base, or of this key."""
+        line = self.line(spec.model, spec.owner)
+        return len(self.waiting(spec.model)) >= self.rules.max_waiting or (
+            bool(spec.owner) and len(line) >= self.rules.max_waiting_per_key
+        )
 
     def submit(self, job: Job, created_ms: int, ticket: bool) -> None:
         self.entries[job.id] = Entry(job, created_ms, due_s=self._in(job.spec.start_deadline_s))
         self.ids.append(job.id)
+        self._at[job.id] = self._tick()
         self.pushed += ticket
 
     def claim(self, model: str, job_id: str | None, worker: str, ticket: str) -> Lease | None:
@@ -123,12 +157,23 @@ class Ledger:
         entry.status, entry.worker = JobStatus.RUNNING, worker
         entry.due_s = self._in(self.rules.lease_s)
         entry.attempt += 1
+        self._take_turn(model, entry.job.spec.owner)
         lease = Lease(entry.job.id, entry.attempt)
         self._claims[worker] = (ticket, lease)
         assert lease not in self.owners
         self.owners[lease] = worker
         self.leases.append(lease)
         return lease
+
+    def _take_turn(self, model: str, owner: str) -> None:
+        if self.had(model, owner):
+            self._had = {(m, o) for m, o in self._had if m != model}
+        self._had.add((model, owner))
+        self._served[model, owner] = self._tick()
+
+    def _tick(self) -> int:
+        self._ticks += 1
+        return self._ticks
 
     def refuse(self, job_id: str, error: JobError) -> bool:
         entry = self.entries.get(job_id)

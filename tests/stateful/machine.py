@@ -50,7 +50,9 @@ from tests.stateful.ledger import Ledger
 #: Every deadline is an odd multiple of 50 s and time passes by 100 s: on a real clock, which runs
 #: on meanwhile, none is ever close. A head start is longer than any run.
 ROUND_S, HOLD_S, DELAY_S = 100, 50, 150
-RULES = QueueRules(lease_s=50, head_start_s=1_000_000, max_waiting=4, retention_s=650)
+RULES = QueueRules(
+    lease_s=50, head_start_s=1_000_000, max_waiting=4, max_waiting_per_key=2, retention_s=650
+)
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -79,18 +81,19 @@ class StoreMachine(RuleBasedStateMachine):
             job_id = f"{letter}-job-{len(self.ledger.ids):03}"
             job = Job(id=job_id, status=JobStatus.QUEUED, spec=spec, created_ms=0)
             pushed = self.backend.ticket if ticket else None
-            if self.ledger.is_full(spec.model):
+            self.backend.tick()
+            if self.ledger.is_full(spec):
                 with pytest.raises(QueueFull):
                     self.store.submit(job, pushed)
                 continue
-            assert self.store.submit(job, pushed)
+            assert self.store.submit(job, pushed).is_new
             self.ledger.submit(job, self.store.get(job_id).created_ms, ticket)
 
     @IF_KNOWN
     @rule(job_id=A_KNOWN_JOB)
     def submit_again(self, job_id: str) -> None:
         # Only while the record is there: ids are made up by the API and never used again.
-        assert not self.store.submit(self.ledger.entries[job_id].job, self.backend.ticket)
+        assert not self.store.submit(self.ledger.entries[job_id].job, self.backend.ticket).is_new
 
     @IF_LIVE
     @rule(job_id=A_LIVE_JOB)
@@ -130,6 +133,7 @@ class StoreMachine(RuleBasedStateMachine):
         self._claim(model, job_id, worker, ticket)
 
     def _claim(self, model: str, job_id: str | None, worker: str, ticket: str) -> None:
+        self.backend.tick()
         lease = self.store.claim(model, job_id, worker, ticket)
         assert lease == self.ledger.claim(model, job_id, worker, ticket)
         assert lease is None or self.ledger.owners[lease] == worker

@@ -59,3 +59,18 @@ def test_jobs_run_under_their_own_ids_and_survive_kills(amqp: Line) -> None:
     assert amqp.http.post(f"/v1/jobs/{running['id']}/cancel").status_code == 202
     assert amqp.ended(running["id"])["status"] == "canceled"
     amqp.stop([third])
+
+
+def test_a_worker_that_is_stopped_hands_its_job_and_its_ticket_back(amqp: Line) -> None:
+    # Nobody is there to mint a new one.
+    amqp.stop(amqp.named("courier"))
+    leaving = amqp.start_painter("leaving", step_s=0.05, LORAJOBS_SHUTDOWN_GRACE_S="0.5")
+    job = amqp.submit(num_inference_steps=60)
+    amqp.reached(job["id"], lambda j: j["progress"]["step"] > 0)
+    leaving.send_signal(signal.SIGTERM)
+    assert leaving.wait(30) == 0
+    assert amqp.job(job["id"])["status"] == "queued"
+    following = amqp.start_painter("following")
+    assert amqp.ended(job["id"])["status"] == "succeeded"
+    amqp.stop([following])
+    amqp.start_courier()

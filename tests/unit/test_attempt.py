@@ -6,14 +6,16 @@ from pathlib import Path
 import pytest
 
 from lorajobs import attempt
+from lorajobs.adapters.label import Label
 from lorajobs.adapters.library import Library
 from lorajobs.adapters.registry import MemoryLoraRegistry
-from lorajobs.attempt import Bench, Ending
+from lorajobs.attempt import Bench
 from lorajobs.catalog import Catalog
+from lorajobs.ending import Ending
 from lorajobs.engine.base import LocalAdapter
 from lorajobs.engine.paint import PaintEngine
 from lorajobs.errors import StoreUnavailable, UploadFailed
-from lorajobs.jobs import AppliedLora, Job, JobStatus, Lease, Outcome, Stage
+from lorajobs.jobs import AdapterUse, AppliedLora, Job, JobStatus, Lease, Outcome, Stage
 from lorajobs.pictures import read_text
 from lorajobs.settings import Settings
 from lorajobs.storage.folder import FolderStore
@@ -37,7 +39,7 @@ class Shop:
         self.engine = PaintEngine()
         self.engine.load()
 
-    def pinned(self, name: str, scale: float = 1.0) -> object:
+    def pinned(self, name: str, scale: float = 1.0) -> AdapterUse:
         record = self.library.find(name)
         assert record is not None
         return use(name, scale).model_copy(update={"adapter": self.library.pin(record)})
@@ -106,6 +108,37 @@ def test_only_a_change_of_adapters_is_a_swap(shop: Shop) -> None:
         assert shop.store.get(job.id).metrics.swapped is swapped
 
 
+def test_a_job_says_where_its_adapters_were(shop: Shop) -> None:
+    pixel, line = shop.pinned("pixel"), shop.pinned("lineart")
+    # What is pinned here was copied to this machine's disk.
+    (shop.settings.data_dir / "adapters" / f"{line.adapter.sha256}.safetensors").unlink()
+    told = []
+    for number, loras in enumerate([(pixel, line), (line, pixel), (pixel,), ()]):
+        job = a_job(loras=loras)
+        shop.run(job, ticket=f"t{number}")
+        told.append(shop.store.get(job.id).metrics.tiers)
+    assert told == [{"disk": 1, "remote": 1}, {"applied": 2}, {"disk": 1}, None]
+
+
+def test_an_adapter_stays_on_the_disk_until_the_engine_has_read_it(shop: Shop) -> None:
+    seen: list[bool] = []
+    locks = shop.settings.data_dir / "adapters" / "locks"
+
+    class Watching(PaintEngine):
+        def apply(self, adapters: Sequence[LocalAdapter]) -> Sequence[AppliedLora]:
+            seen.extend(Label.seize(locks / a.use.adapter.sha256) is None for a in adapters)
+            return super().apply(adapters)
+
+    engine = Watching()
+    engine.load()
+    pixel = shop.pinned("pixel")
+    assert shop.run(a_job(loras=(pixel,)), engine=engine)[0] is Ending.SUCCEEDED
+    assert seen == [True]
+    label = Label.seize(locks / pixel.adapter.sha256)
+    assert label is not None
+    label.release()
+
+
 def test_a_cancellation_read_from_memory_stops_at_the_next_step(shop: Shop) -> None:
     job = a_job(webhook=None, num_inference_steps=50)
     shop.page.ask_cancel(Lease(job.id, 1))
@@ -122,6 +155,17 @@ def test_a_cancellation_told_by_the_store_stops_too(shop: Shop) -> None:
     assert lease is not None
     shop.store.cancel(job.id)
     assert attempt.run(shop.bench(), lease)[0] is Ending.CANCELED
+
+
+def test_a_worker_that_must_stop_hands_its_job_back_without_an_attempt(shop: Shop) -> None:
+    shop.page.ask_stop(0)
+    job = a_job(num_inference_steps=50)
+    for number in range(5):
+        shop.store.submit(job, None)
+        lease = shop.store.claim("demo", job.id, "w1", f"t{number}")
+        assert lease == Lease(job.id, number + 1)
+        assert attempt.run(shop.bench(), lease)[0] is Ending.HANDED_BACK
+        assert shop.store.get(job.id).status is JobStatus.QUEUED
 
 
 def test_an_attempt_that_lost_its_lease_writes_nothing(shop: Shop) -> None:

@@ -11,8 +11,8 @@ from lorajobs.cli import main
 from lorajobs.commands.request import parse_lora
 from lorajobs.commands.serve import hints
 from lorajobs.embedded.ports import free_port
-from lorajobs.embedded.supervisor import EX_CONFIG
 from lorajobs.embedded.valkey import EmbeddedValkey
+from lorajobs.processes.supervisor import EX_CONFIG
 from lorajobs.settings import Settings
 from tests.services.scripted_api import Answer, ScriptedApi, scripted_api
 from tests.unit.documents import PICTURE, job_document, output_document

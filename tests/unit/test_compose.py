@@ -1,6 +1,7 @@
 """`docker-compose.yml` as the real compose binary reads it; no engine is needed for that."""
 
 import json
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import compose
 import pytest
 
+from lorajobs.processes import programs
 from lorajobs.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -84,10 +86,37 @@ def test_our_images_run_as_nobody_special(services: dict[str, Any]) -> None:
         assert service["cap_drop"] == ["ALL"]
 
 
+def test_a_stopped_worker_can_hand_its_job_back_before_it_is_killed(
+    services: dict[str, Any],
+) -> None:
+    needed_s = programs.worker(Settings(), "demo").grace_s
+    for name in ("worker", "worker-cpu"):
+        given = re.fullmatch(r"(\d+)m(\d+)s", services[name]["stop_grace_period"])
+        assert given
+        assert int(given[1]) * 60 + int(given[2]) >= needed_s
+
+
 def test_every_port_is_for_this_machine_until_opened(services: dict[str, Any]) -> None:
     ports = [port for service in services.values() for port in service.get("ports", ())]
-    assert {port["target"] for port in ports} == {8000, 8333, 5555}
+    assert {port["target"] for port in ports} == {8000, 8333, 5555, 9090}
     assert {port["host_ip"] for port in ports} == {"127.0.0.1"}
+
+
+def test_prometheus_scrapes_services_where_they_listen(services: dict[str, Any]) -> None:
+    text = (ROOT / "docker" / "prometheus.yml").read_text()
+    targets = re.findall(r"names: \[([\w, -]+)\], type: A, port: (\d+)", text)
+    found = {name.strip(): port for names, port in targets for name in names.split(",")}
+    assert set(found) == {"api", "courier", "worker", "worker-cpu"}
+    assert found.pop("api") == str(Settings().api_port)
+    for name, port in found.items():
+        environment = services[name]["environment"]
+        assert environment["LORAJOBS_METRICS_PORT"] == port
+        assert environment["LORAJOBS_METRICS_HOST"] == "0.0.0.0"
+
+
+def test_metrics_can_be_added_to_either_profile() -> None:
+    result = _config(ROOT / ".env.example", "cpu", "metrics")
+    assert {"prometheus", "worker-cpu"} <= set(json.loads(result.stdout)["services"])
 
 
 def test_the_variables_are_settings(services: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ from lorajobs.catalog import Catalog
 from lorajobs.courier import Courier
 from lorajobs.errors import JobNotFound
 from lorajobs.jobs import JobStatus, Lease, Outcome
+from lorajobs.metrics import CourierMetrics
 from lorajobs.storage.folder import FolderStore
 from lorajobs.store import QueueRules
 from lorajobs.testing import ManualClock, MemoryJobStore
@@ -31,7 +32,9 @@ class Broker:
 def a_courier(store: MemoryJobStore, folder: Path) -> tuple[Courier, Broker]:
     broker = Broker()
     objects = FolderStore(folder, "http://localhost", 60)
-    return Courier(store, broker, Catalog.load(None), objects, hand_out=lambda: None), broker
+    metrics = CourierMetrics()
+    catalog = Catalog.load(None)
+    return Courier(store, broker, catalog, objects, lambda: None, metrics), broker
 
 
 def test_a_ticket_that_is_missing_twice_is_minted_once(tmp_path: Path) -> None:

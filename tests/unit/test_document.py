@@ -70,6 +70,7 @@ def test_a_waiting_job() -> None:
             "metadata": {"order": "7"},
             "priority": "normal",
             "start_deadline_s": None,
+            "on_lora_error": "fail",
             "loras": [],
             "webhook": None,
         },
@@ -90,6 +91,7 @@ def test_a_waiting_job() -> None:
             "generate_s": None,
             "upload_s": None,
             "swapped": None,
+            "tiers": None,
         },
         "urls": {
             "self": "https://api.example/v1/jobs/j1",
@@ -150,7 +152,9 @@ def test_adapters_are_shown_as_they_were_asked_for() -> None:
         {"id": "pixel", "scale": 0.5},
         {"path": shown, "scale": 1.0, "weight_name": "secret.safetensors"},
     ]
-    assert made["applied_loras"] == [{"id": shown, "revision": "r", "sha256": "s", "scale": 1.0}]
+    (applied,) = made["applied_loras"]
+    assert (applied["id"], applied["sha256"], applied["scale"]) == (shown, "s", 1.0)
+    assert applied.keys() >= {"modules", "rank", "effective_scale", "alpha_assumed"}
 
 
 @pytest.mark.parametrize("secret", ["t0ken", "X-Amz", "internal-host", "hf:secret", "blob:"])

@@ -2,14 +2,23 @@
 
 import threading
 from collections import Counter
+from contextlib import nullcontext
+from typing import NamedTuple
 
 import pytest
 
-from lorajobs.errors import LoraFetchFailed, LoraInvalidFile
+from lorajobs.errors import LoraFetchFailed, LoraInvalidFile, NoRoomAhead
 from lorajobs.fetcher import Fetcher
 from lorajobs.jobs import Adapter, Job, JobStatus
+from lorajobs.report import FetchReport
 from lorajobs.testing import MemoryJobStore
 from tests.jobs import a_job, an_adapter, use
+
+
+class Found(NamedTuple):
+    """A file that is held."""
+
+    tier: str
 
 
 class Shelf:
@@ -20,12 +29,13 @@ class Shelf:
         self.asked: Counter[str] = Counter()
         self.dead: set[str] = set()
         self.bad: set[str] = set()
+        self.no_room: set[str] = set()
         self.changed = threading.Condition()
 
-    def is_here(self, sha256: str) -> bool:
+    def keep(self, sha256: str) -> bool:
         return sha256 in self.here
 
-    def ensure(self, adapter: Adapter) -> None:
+    def ensure(self, adapter: Adapter, *, ahead: bool) -> nullcontext[Found]:
         with self.changed:
             self.asked[adapter.id] += 1
             self.changed.notify_all()
@@ -33,7 +43,11 @@ class Shelf:
                 raise LoraFetchFailed("no answer")
             if adapter.id in self.bad:
                 raise LoraInvalidFile("a web page")
+            if ahead and adapter.id in self.no_room:
+                raise NoRoomAhead
+            tier = "disk" if adapter.sha256 in self.here else "remote"
             self.here.add(adapter.sha256)
+        return nullcontext(Found(tier))
 
 
 class Desk:
@@ -42,7 +56,8 @@ class Desk:
     def __init__(self, max_attempts: int = 2) -> None:
         self.store = MemoryJobStore()
         self.shelf = Shelf()
-        self.fetcher = Fetcher(self.store, self.shelf, "demo", max_attempts)
+        self.told: list[FetchReport] = []
+        self.fetcher = Fetcher(self.store, self.shelf, "demo", max_attempts, self.told.append)
 
     def submit(self, *names: str) -> Job:
         job = a_job(loras=tuple(use(name) for name in names))
@@ -121,3 +136,41 @@ def test_a_canceled_job_is_left_alone() -> None:
     desk.fetcher.look()
     assert desk.settled(job).status is JobStatus.CANCELED
     assert not desk.shelf.asked
+
+
+def test_a_full_disk_is_no_failure_and_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lorajobs.fetcher.FULL_S", 0.0)
+    desk = Desk(max_attempts=1)
+    desk.shelf.no_room.add("large")
+    job = desk.submit("large")
+    for _ in range(3):
+        desk.fetcher.look()
+        assert desk.settled(job).status is JobStatus.QUEUED
+    assert desk.shelf.asked["large"] == 3
+    desk.shelf.no_room.clear()
+    desk.fetcher.look()
+    desk.settled(job)
+    assert desk.shelf.here == {an_adapter("large").sha256}
+
+
+def test_a_full_disk_is_left_in_peace_for_a_while() -> None:
+    desk = Desk()
+    desk.shelf.no_room.add("large")
+    job = desk.submit("large")
+    desk.fetcher.look()
+    desk.settled(job)
+    desk.submit("pixel")
+    desk.fetcher.look()
+    desk.fetcher.finish()
+    assert desk.shelf.asked == {"large": 1}
+
+
+def test_what_was_fetched_and_what_was_not_is_told() -> None:
+    desk = Desk()
+    desk.shelf.dead.add("gone")
+    desk.shelf.here.add(an_adapter("here").sha256)
+    for names in (("here", "pixel"), ("gone",)):
+        desk.submit(*names)
+    desk.fetcher.look()
+    desk.fetcher.finish()
+    assert sorted(report.fetched for report in desk.told) == [False, True]

@@ -18,6 +18,7 @@ from lorajobs.errors import (
 )
 from lorajobs.plan import Plan, plan
 from lorajobs.request import JobRequest
+from tests.lora_files import fetched
 from tests.shelf import Shelf, refuse_private
 
 
@@ -176,7 +177,7 @@ def test_an_adapter_is_pinned_to_its_bytes(shelf: Shelf) -> None:
     (shelf.root / "pixel.safetensors").write_bytes((shelf.root / "line.safetensors").read_bytes())
     after = planned(shelf, loras=[{"id": "pixel"}]).spec.loras[0].adapter
     assert before.sha256 != after.sha256
-    assert shelf.library.ensure(before).read_bytes().endswith(b"pixel")
+    assert fetched(shelf.library, before).endswith(b"pixel")
 
 
 @pytest.mark.parametrize(

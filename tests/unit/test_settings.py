@@ -34,7 +34,7 @@ def test_a_wrong_value_names_its_variable(monkeypatch: pytest.MonkeyPatch) -> No
         ("RENEW_S", "0", "greater than 0"),
         ("SWEEP_S", "0", "greater than 0"),
         ("CANCEL_GRACE_S", "-1", "greater than or equal to 0"),
-        ("STOP_GRACE_S", "-1", "greater than or equal to 0"),
+        ("SHUTDOWN_GRACE_S", "-1", "greater than or equal to 0"),
         ("FLOWER_PORT", "99999", "less than or equal to 65535"),
         ("WEBHOOK_TIMEOUT_S", "0", "greater than 0"),
         ("WEBHOOK_RETRY_S", "[5, -1]", "greater than or equal to 0"),
@@ -74,6 +74,16 @@ def test_a_lease_is_renewed_twice_before_it_ends(
         monkeypatch.setenv("LORAJOBS_RENEW_S", renew)
     with pytest.raises(ConfigError, match=f"^LORAJOBS_RENEW_S: .*LORAJOBS_LEASE_S, .* {lease}$"):
         Settings.from_env()
+
+
+def test_the_disk_holds_the_largest_adapter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LORAJOBS_DISK_CACHE_GB", "1")
+    with pytest.raises(ConfigError, match="^LORAJOBS_DISK_CACHE_GB: .*LORAJOBS_LORA_MAX_BYTES"):
+        Settings.from_env()
+    monkeypatch.setenv("LORAJOBS_LORA_MAX_BYTES", "1000000000")
+    assert Settings.from_env().disk_cache_gb == 1
+    monkeypatch.setenv("LORAJOBS_DISK_CACHE_GB", "0")
+    assert Settings.from_env().disk_cache_gb == 0
 
 
 def test_values_that_make_sense_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,6 +133,16 @@ def test_a_list_that_is_no_json_names_its_variable(monkeypatch: pytest.MonkeyPat
 def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LORAJOBS_CONFIG", "")
     assert Settings.from_env().config is None
+
+
+def test_an_empty_list_of_gpus_hides_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    settings = Settings.from_env()
+    assert settings.cuda_visible_devices == ""
+    assert settings.environ()["CUDA_VISIBLE_DEVICES"] == ""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    assert Settings.from_env().cuda_visible_devices is None
+    assert "CUDA_VISIBLE_DEVICES" not in Settings.from_env().environ()
 
 
 def test_a_child_reads_the_same_settings(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from lorajobs.submit import resubmit, submit
 from lorajobs.testing import ManualClock, MemoryJobStore
 from tests.jobs import a_spec
 
-PLAN = Plan(a_spec(num_images=2), (JobWarning(code="lora_scale", detail="x"),), "base.demo")
+PLAN = Plan(a_spec(num_images=2), (JobWarning(code="lora_scale", detail="x"),), "base.demo", 0)
 
 
 class SameServer:
@@ -43,7 +43,7 @@ class OtherServer:
 
 def test_the_job_comes_back_as_the_store_has_it() -> None:
     store = MemoryJobStore(clock_ms=ManualClock(5))
-    job = submit(PLAN, store, SameServer())
+    job, _ = submit(PLAN, store, SameServer())
     assert store.get(job.id) == job
     assert (job.status, job.created_ms, job.warnings) == (JobStatus.QUEUED, 5, PLAN.warnings)
     assert job.steps == 2 * PLAN.spec.num_inference_steps
@@ -64,19 +64,19 @@ def test_the_ticket_is_sent_after_the_job_where_the_broker_is_another_server() -
 
 def test_a_job_is_accepted_though_its_ticket_is_not(caplog: pytest.LogCaptureFixture) -> None:
     store = MemoryJobStore()
-    job = submit(PLAN, store, OtherServer(down=True))
+    job, _ = submit(PLAN, store, OtherServer(down=True))
     assert store.get(job.id).status is JobStatus.QUEUED
     assert "the broker does not answer" in caplog.text
 
 
 def test_ids_are_random() -> None:
     store = MemoryJobStore()
-    assert len({submit(PLAN, store, SameServer()).id for _ in range(10)}) == 10
+    assert len({submit(PLAN, store, SameServer())[0].id for _ in range(10)}) == 10
 
 
 def test_an_ended_job_is_submitted_again_with_all_it_had() -> None:
     store, queue = MemoryJobStore(), OtherServer()
-    old = submit(PLAN, store, queue)
+    old, _ = submit(PLAN, store, queue)
     store.cancel(old.id)
     new = resubmit(old.id, Catalog.load(None), store, queue)
     assert store.get(new.id) == new
@@ -88,12 +88,12 @@ def test_an_ended_job_is_submitted_again_with_all_it_had() -> None:
 
 def test_only_an_ended_job_of_a_configured_base_is_submitted_again() -> None:
     store, queue, catalog = MemoryJobStore(), OtherServer(), Catalog.load(None)
-    job = submit(PLAN, store, queue)
+    job, _ = submit(PLAN, store, queue)
     with pytest.raises(JobNotFinished, match="is queued; only an ended job"):
         resubmit(job.id, catalog, store, queue)
     with pytest.raises(JobNotFound):
         resubmit("nope", catalog, store, queue)
-    gone = submit(PLAN._replace(spec=a_spec(model="gone")), store, queue)
+    gone, _ = submit(PLAN._replace(spec=a_spec(model="gone")), store, queue)
     store.cancel(gone.id)
     with pytest.raises(ConfigError, match="no model 'gone' is configured"):
         resubmit(gone.id, catalog, store, queue)

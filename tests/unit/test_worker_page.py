@@ -48,6 +48,24 @@ def test_a_cancellation_is_for_one_attempt() -> None:
     assert not page.cancel_asked(Lease("other", 1))
 
 
+def test_a_shutdown_has_one_grace_that_a_second_signal_does_not_renew() -> None:
+    page = WorkerPage()
+    assert not page.is_stopping()
+    assert not page.must_stop()
+    page.ask_stop(0)
+    page.ask_stop(600)
+    assert page.is_stopping()
+    assert page.must_stop()
+    assert not page.must_stop(late_s=600)
+
+
+def test_a_worker_stops_only_after_the_grace() -> None:
+    page = WorkerPage()
+    page.ask_stop(600)
+    assert page.is_stopping()
+    assert not page.must_stop()
+
+
 def test_a_value_that_is_too_long_is_refused() -> None:
     many = LOADED * 2000
     with pytest.raises(ValueError, match="a slot holds"):

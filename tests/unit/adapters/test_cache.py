@@ -33,23 +33,34 @@ def files(tmp_path: Path) -> set[str]:
     return {path.name for path in (tmp_path / "cache").iterdir() if path.is_file()}
 
 
+def read(cache: DiskCache, source: Source, name: str = "x") -> bytes:
+    """The file's bytes as an attempt gets them."""
+    with cache.ensure(SHA256, len(DATA), source, name) as file:
+        return file.path.read_bytes()
+
+
 def test_a_file_is_fetched_once(cache: DiskCache, tmp_path: Path) -> None:
     source = Source(DATA)
-    first = cache.ensure(SHA256, len(DATA), source, "x")
-    second = DiskCache(tmp_path / "cache", 1 << 20).ensure(SHA256, len(DATA), source, "x")
-    assert first == second == tmp_path / "cache" / f"{SHA256}.safetensors"
-    assert first.read_bytes() == DATA
+    other = DiskCache(tmp_path / "cache", 1 << 20)
+    with (
+        cache.ensure(SHA256, len(DATA), source, "x") as first,
+        other.ensure(SHA256, len(DATA), source, "x") as second,
+    ):
+        assert first.path == second.path == tmp_path / "cache" / f"{SHA256}.safetensors"
+        assert first.path.read_bytes() == DATA
+        assert (first.tier, second.tier) == ("remote", "disk")
     assert source.asked == 1
-    assert files(tmp_path) == {first.name}
+    assert files(tmp_path) == {first.path.name}
 
 
 def test_a_file_of_unknown_hash_is_found_by_its_hash(cache: DiskCache, tmp_path: Path) -> None:
-    added = cache.add(Source(DATA), "https://host/x")
-    assert (added.sha256, added.bytes) == (SHA256, len(DATA))
     never = Source(b"")
-    assert cache.ensure(SHA256, len(DATA), never, "x") == added.path
+    with cache.add(Source(DATA), "https://host/x") as added:
+        assert (added.sha256, added.bytes) == (SHA256, len(DATA))
+        assert read(cache, never) == added.path.read_bytes() == DATA
     assert never.asked == 0
     assert files(tmp_path) == {added.path.name}
+    assert {path.name for path in (tmp_path / "cache" / "locks").iterdir()} == {SHA256}
 
 
 @pytest.mark.parametrize(
@@ -67,7 +78,7 @@ def test_other_bytes_than_the_pinned_ones_are_not_kept(
     with pytest.raises(error, match="my adapter"):
         cache.ensure(SHA256, len(DATA), Source(data), "my adapter")
     assert files(tmp_path) == set()
-    assert cache.ensure(SHA256, len(DATA), Source(DATA), "my adapter").read_bytes() == DATA
+    assert read(cache, Source(DATA)) == DATA
 
 
 @pytest.mark.parametrize(
@@ -90,31 +101,75 @@ def test_what_is_no_adapter_is_not_kept(
 
 @pytest.mark.parametrize("damaged", [DATA[:-1] + b"?", DATA[:10], b""])
 def test_a_file_damaged_on_disk_is_fetched_again(
-    cache: DiskCache, tmp_path: Path, damaged: bytes
+    cache: DiskCache, tmp_path: Path, damaged: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     source = Source(DATA)
-    path = cache.ensure(SHA256, len(DATA), source, "x")
+    assert read(cache, source) == DATA
+    path = tmp_path / "cache" / f"{SHA256}.safetensors"
     path.write_bytes(damaged)
     os.utime(path, ns=(1, 1))
-    assert cache.ensure(SHA256, len(DATA), source, "x").read_bytes() == DATA
+    assert read(cache, source, "my adapter") == DATA
     assert source.asked == 2
+    assert "my adapter: its file on the disk is damaged" in caplog.text
+
+
+def test_a_change_that_keeps_size_and_times_is_found(cache: DiskCache, tmp_path: Path) -> None:
+    source = Source(DATA)
+    read(cache, source)
+    path = tmp_path / "cache" / f"{SHA256}.safetensors"
+    before = path.stat()
+    with path.open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"?")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert read(cache, source) == DATA
+    assert source.asked == 2
+
+
+def test_another_time_alone_is_no_damage(cache: DiskCache, tmp_path: Path) -> None:
+    source = Source(DATA)
+    read(cache, source)
+    os.utime(tmp_path / "cache" / f"{SHA256}.safetensors", ns=(1, 1))
+    assert read(cache, source) == DATA
+    assert source.asked == 1
 
 
 def test_a_fetch_that_fails_leaves_nothing(cache: DiskCache, tmp_path: Path) -> None:
     def breaks(target: Path) -> None:
         target.write_bytes(DATA[:50])
-        raise OSError(28, "No space left on device")
+        target.with_name(f"{target.name}.hub").mkdir()
+        raise ConnectionError("gone")
 
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(ConnectionError):
         cache.ensure(SHA256, len(DATA), breaks, "x")
+    assert list((tmp_path / "cache" / "locks").iterdir()) == []
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["locks"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_a_full_disk_is_said_and_may_pass(cache: DiskCache, tmp_path: Path) -> None:
+    def fills(target: Path) -> None:
+        target.write_bytes(DATA[:50])
+        with Path("/dev/full").open("wb", buffering=0) as full:
+            full.write(DATA)
+
+    with pytest.raises(
+        LoraFetchFailed, match=r"x: the disk of this machine is full; free"
+    ) as error:
+        cache.ensure(SHA256, len(DATA), fills, "x")
+    assert error.value.retryable
     assert files(tmp_path) == set()
+    with pytest.raises(LoraFetchFailed, match="full"):
+        cache.add(fills, "https://host/x")
+    assert files(tmp_path) == set()
+    assert read(cache, Source(DATA)) == DATA
 
 
 def test_what_a_killed_process_left_is_written_over(cache: DiskCache, tmp_path: Path) -> None:
     folder = tmp_path / "cache"
     folder.mkdir()
     (folder / f"{SHA256}.part").write_bytes(b"half of something")
-    assert cache.ensure(SHA256, len(DATA), Source(DATA), "x").read_bytes() == DATA
+    assert read(cache, Source(DATA)) == DATA
     assert files(tmp_path) == {f"{SHA256}.safetensors"}
 
 

@@ -6,20 +6,27 @@ import math
 import pytest
 
 from lorajobs.engine.lora_config import HEADER_KEY, from_folder, from_header
-from lorajobs.errors import LoraNotApplied
+from lorajobs.errors import LoraRefused
+from lorajobs.lora_errors import LoraShapeMismatch, LoraUnsupported
 
 MODULE = "down_blocks.0.attn1.to_q"
 
 
-def test_without_any_alpha_equals_the_rank() -> None:
-    assert from_header({}, "unet").alpha(MODULE, 16) == 16
-    assert from_folder({"peft_type": "LORA", "lora_alpha": None}).alpha(MODULE, 16) == 16
+def test_without_any_alpha_none_is_told() -> None:
+    assert from_header({}, "unet").strength(MODULE, 16) is None
+    assert from_folder({"peft_type": "LORA", "lora_alpha": None}).strength(MODULE, 16) is None
 
 
 def test_alpha_and_rslora() -> None:
-    assert from_folder({"r": 16, "lora_alpha": 8}).alpha(MODULE, 16) == 8
+    assert from_folder({"r": 16, "lora_alpha": 8}).strength(MODULE, 16) == 0.5
     rooted = from_folder({"r": 16, "lora_alpha": 8, "use_rslora": True})
-    assert math.isclose(rooted.alpha(MODULE, 16) / 16, 8 / math.sqrt(16))
+    assert rooted.strength(MODULE, 16) == 8 / math.sqrt(16)
+
+
+def test_loha_and_lokr_call_it_alpha() -> None:
+    assert from_folder({"peft_type": "LOHA", "r": 8, "alpha": 4}).strength(MODULE, 8) == 0.5
+    # Two whole halves have no rank of their own, but PEFT divides by the configuration's.
+    assert from_folder({"peft_type": "LOKR", "r": 8, "alpha": 4}).strength(MODULE, 0) == 0.5
 
 
 @pytest.mark.parametrize(
@@ -36,11 +43,11 @@ def test_alpha_and_rslora() -> None:
 )
 def test_patterns_name_modules(pattern: str, fits: bool) -> None:
     config = from_folder({"r": 4, "lora_alpha": 1, "alpha_pattern": {pattern: 3}})
-    assert config.alpha(MODULE, 4) == (3 if fits else 1)
-    ranked = from_folder({"r": 4, "rank_pattern": {pattern: 8}})
-    assert ranked.alpha(MODULE, 8 if fits else 4)
-    with pytest.raises(LoraNotApplied, match=f"rank {8 if fits else 4}"):
-        ranked.alpha(MODULE, 4 if fits else 8)
+    assert config.strength(MODULE, 4) == (3 if fits else 1) / 4
+    ranked = from_folder({"r": 4, "lora_alpha": 4, "rank_pattern": {pattern: 8}})
+    assert ranked.strength(MODULE, 8 if fits else 4)
+    with pytest.raises(LoraShapeMismatch, match=f"rank {8 if fits else 4}"):
+        ranked.strength(MODULE, 4 if fits else 8)
 
 
 def test_the_header_names_components() -> None:
@@ -49,32 +56,34 @@ def test_the_header_names_components() -> None:
             {"text_encoder_2.lora_alpha": 2, "text_encoder.lora_alpha": 1, "unet.lora_alpha": 3}
         )
     }
-    assert from_header(header, "text_encoder").alpha("x", 4) == 1
-    assert from_header(header, "text_encoder_2").alpha("x", 4) == 2
-    assert from_header(header, "transformer").alpha("x", 4) == 4
-    assert from_header({HEADER_KEY: '{"lora_alpha": 7}'}, "unet").alpha("x", 4) == 7
+    assert from_header(header, "text_encoder").strength("x", 4) == 1 / 4
+    assert from_header(header, "text_encoder_2").strength("x", 4) == 2 / 4
+    assert from_header(header, "transformer").strength("x", 4) is None
+    assert from_header({HEADER_KEY: '{"lora_alpha": 7}'}, "unet").strength("x", 4) == 7 / 4
 
 
 @pytest.mark.parametrize("text", ["no json", "[]", '{"unet.r": "many"}'])
 def test_a_broken_header(text: str) -> None:
-    with pytest.raises(LoraNotApplied):
+    with pytest.raises(LoraRefused):
         from_header({HEADER_KEY: text}, "unet")
 
 
 @pytest.mark.parametrize(
     ("fields", "named"),
     [
-        ({"peft_type": "LOKR"}, "peft_type"),
-        ({"use_dora": True}, "use_dora"),
+        ({"peft_type": "OFT"}, "peft_type"),
+        ({"use_qalora": True}, "use_qalora"),
+        ({"layer_replication": [[0, 4]]}, "layer_replication"),
+        ({"lora_alpha": float("inf")}, "alpha"),
         ({"init_lora_weights": "olora"}, "olora"),
         ({"alpha_pattern": {"a": "b"}}, "alpha_pattern"),
     ],
 )
 def test_what_cannot_be_honoured(fields: dict[str, object], named: str) -> None:
-    with pytest.raises(LoraNotApplied, match=named):
+    with pytest.raises(LoraUnsupported, match=named):
         from_folder(fields)
 
 
 @pytest.mark.parametrize("harmless", [True, False, "gaussian", "eva"])
 def test_how_it_was_initialised_matters_little(harmless: object) -> None:
-    assert from_folder({"init_lora_weights": harmless}).alpha("x", 4) == 4
+    assert from_folder({"init_lora_weights": harmless}).strength("x", 4) is None

@@ -8,7 +8,8 @@ from werkzeug.test import TestResponse
 
 from lorajobs.errors import StoreUnavailable
 from lorajobs.jobs import Job, JobStatus, Outcome
-from lorajobs.testing import ManualClock, MemoryJobStore
+from lorajobs.roster import Roster
+from lorajobs.testing import ManualClock, MemoryJobStore, MemoryTally
 from tests.jobs import an_output
 from tests.shelf import Shelf, refuse_private
 from web import Deps, create_app
@@ -22,12 +23,19 @@ class Broker:
     def __init__(self) -> None:
         self.down = False
         self.canceled: list[str] = []
+        #: tickets by queue
+        self.depths: dict[str, int] = {}
 
     def envelope(self, queue: str) -> Mapping[str, str]:
         return {"queue": queue, "message": "{}"}
 
     def publish(self, queue: str) -> None:
         raise AssertionError("the store pushed the ticket already")
+
+    def depth(self, queue: str) -> int:
+        if self.down:
+            raise StoreUnavailable("the broker does not answer")
+        return self.depths.get(queue, 0)
 
     def push_cancel(self, job: Job) -> None:
         if self.down:
@@ -49,6 +57,8 @@ class Api:
             library=shelf.library,
             store=self.store,
             fleet=self.store,
+            roster=Roster(self.store.workers, kept_s=0),
+            tally=MemoryTally(self.store),
             queue=self.broker,
             objects=shelf.objects,
             push_cancel=self.broker.push_cancel,

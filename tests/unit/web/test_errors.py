@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lorajobs import errors
+from lorajobs import errors, lora_errors
 from lorajobs.errors import LoraFetchFailed, LoraJobsError
 from lorajobs.jobs import Job
 from lorajobs.testing import MemoryJobStore
@@ -56,7 +56,7 @@ def test_a_source_that_is_down_can_be_tried_again(shelf: Shelf) -> None:
 
 
 def codes() -> set[str]:
-    kinds = [v for v in vars(errors).values() if isinstance(v, type)]
+    kinds = [v for m in (errors, lora_errors) for v in vars(m).values() if isinstance(v, type)]
     return {v.code for v in kinds if issubclass(v, LoraJobsError)} | set(HTTP_CODES.values())
 
 

@@ -2,7 +2,7 @@
 
 import io
 import json
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 import pytest
@@ -363,7 +363,7 @@ class DownStore(MemoryJobStore):
     def get(self, job_id: str) -> Job:
         raise StoreUnavailable("Redis does not answer")
 
-    def submit(self, job: Job, ticket: object) -> bool:
+    def submit(self, *submission: object, **options: object) -> NoReturn:
         raise StoreUnavailable("Redis does not answer")
 
 

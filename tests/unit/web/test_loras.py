@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from tests.lora_files import fetched
 from tests.shelf import PUBLIC_URL
 from tests.unit.web.api import Api, problem_of
 
@@ -67,7 +68,7 @@ def test_a_waiting_job_keeps_its_version_when_the_registration_ends(api: Api) ->
     problem_of(api.client.delete("/v1/loras/heart"), 404, "lora_not_registered")
     (use,) = api.store.get(job_id).spec.loras
     assert use.adapter.sha256 == document["sha256"]
-    assert api.shelf.library.ensure(use.adapter).exists()
+    assert fetched(api.shelf.library, use.adapter)
 
 
 def test_a_configured_adapter_cannot_be_removed(api: Api) -> None:

@@ -1,4 +1,4 @@
-"""What a child process writes: all of it into a file, warnings and worse also onto the terminal."""
+"""What a child process writes: into a file, and warnings and worse (or all) onto the terminal."""
 
 import logging
 import re
@@ -23,10 +23,11 @@ _HARMLESS = ("Memory overcommit must be enabled", "Valkey is now ready to exit")
 class ProcessLog:
     """Splits one process's output into lines; a line without a level belongs to the one before."""
 
-    def __init__(self, path: Path) -> None:
-        """Appends to `path`, which is moved to `path.1` at 10 MB."""
+    def __init__(self, path: Path, verbose: bool = False) -> None:
+        """Appends to `path`, which is moved to `path.1` at 10 MB; `verbose` shows every line."""
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = RotatingFileHandler(path, maxBytes=MAX_BYTES, backupCount=1, delay=True)
+        self._verbose = verbose
         self._rest = b""
         self._loud = False
         self._has_shown = False
@@ -58,7 +59,8 @@ class ProcessLog:
         level = _LEVEL.search(text)
         if level:
             self._loud = bool(level["loud"] or level["traceback"] or level["valkey"] == "#")
-        shown = self._loud and not any(words in text for words in _HARMLESS)
+        loud = self._loud and not any(words in text for words in _HARMLESS)
+        shown = loud or self._verbose
         self._has_shown |= shown
         self._tail.append(text)
         return shown

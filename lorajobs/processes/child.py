@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from lorajobs.embedded.logs import ProcessLog
+from lorajobs.processes.logs import ProcessLog
 
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 _PR_SET_PDEATHSIG = 1
@@ -47,6 +47,8 @@ class Program(NamedTuple):
     grace_s: float = 10.0
     #: descriptors that it inherits
     keep_fds: Sequence[int] = ()
+    #: all its lines are shown, not only warnings and worse
+    verbose: bool = False
 
 
 class Child:
@@ -55,7 +57,7 @@ class Child:
     def __init__(self, program: Program, logs: Path) -> None:
         """Starts nothing yet; output will go to `logs/<name>.log`."""
         self.program = program
-        self.log = ProcessLog(logs / f"{program.name}.log")
+        self.log = ProcessLog(logs / f"{program.name}.log", program.verbose)
         self.started_at = 0.0
         self.is_ready = False
         self._process: subprocess.Popen[bytes] | None = None

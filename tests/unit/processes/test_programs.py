@@ -3,8 +3,9 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from lorajobs.embedded import programs
 from lorajobs.errors import ConfigError
+from lorajobs.processes import programs
+from lorajobs.processes.gpus import Gpu
 from lorajobs.settings import Settings
 
 
@@ -23,10 +24,17 @@ def test_the_api_does_not_import_from_the_callers_folder() -> None:
     assert Path(argv[argv.index("--chdir") + 1], "web", "__init__.py").is_file()
 
 
-def test_a_worker_has_time_for_its_running_job() -> None:
-    program = programs.worker(Settings(stop_grace_s=77), "demo")
+def test_a_worker_has_time_to_hand_its_running_job_back() -> None:
+    program = programs.worker(Settings(shutdown_grace_s=60, step_timeout_s=7), "demo")
     assert program.argv[-3:] == ["worker", "--model", "demo"]
-    assert program.grace_s == 77
+    assert program.grace_s == 60 + 7 + programs.HAND_BACK_S
+
+
+def test_a_worker_of_a_gpu_is_named_after_it() -> None:
+    gpu = Gpu(3, "GPU-a", "NVIDIA H200", "143771 MiB")
+    program = programs.worker(Settings(), "demo", gpu)
+    assert program.name == "worker.demo.gpu3"
+    assert program.argv == programs.worker(Settings(), "demo").argv
 
 
 def test_a_process_reads_the_settings_of_the_group() -> None:
@@ -58,3 +66,17 @@ def test_flower_is_open_to_other_machines_only_with_a_password() -> None:
 )
 def test_which_addresses_only_this_machine_reaches(host: str, loopback: bool) -> None:
     assert programs.is_loopback(host) is loopback
+
+
+def test_each_process_of_a_group_has_its_own_port_for_metrics() -> None:
+    settings = Settings(metrics_port=9100)
+    group = [programs.worker(settings, "a"), programs.worker(settings, "b")]
+    group.append(programs.courier(settings))
+    ports = [program.env["LORAJOBS_METRICS_PORT"] for program in programs.metered(group, settings)]
+    assert ports == ["9100", "9101", "9102"]
+
+
+def test_without_a_port_for_metrics_a_group_has_none() -> None:
+    group = [programs.courier(Settings())]
+    (same,) = programs.metered(group, Settings())
+    assert "LORAJOBS_METRICS_PORT" not in same.env

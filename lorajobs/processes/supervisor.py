@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from lorajobs.embedded.child import Child, Program
+from lorajobs.processes.child import Child, Program
 
 #: Exit status of a process whose settings are wrong (`sysexits.h`): a restart cannot help.
 EX_CONFIG = 78

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from lorajobs.embedded.logs import ProcessLog
+from lorajobs.processes.logs import ProcessLog
 
 
 @pytest.mark.parametrize(
@@ -42,4 +42,12 @@ def test_a_death_without_a_warning_shows_the_last_lines(tmp_path: Path) -> None:
     assert log.end(died=True) == []
     log.feed(b"six\n")
     assert log.end(died=False) == []
+    log.close()
+
+
+def test_a_verbose_one_shows_every_line(tmp_path: Path) -> None:
+    log = ProcessLog(tmp_path / "a.log", verbose=True)
+    lines = ["INFO one", "WARNING two", "Memory overcommit must be enabled", "three"]
+    assert log.feed("\n".join([*lines, ""]).encode()) == lines
+    assert log.end(died=True) == []
     log.close()

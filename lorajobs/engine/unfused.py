@@ -1,12 +1,14 @@
-"""The adapters inside a pipeline: which are resident, which are active, and the proof of it."""
+"""Adapters beside a base's weights, through PEFT: for quantised bases, and where memory is short.
 
-import hashlib
-import json
+Each forward pass computes them anew, so a step takes longer than on the bare base; the base is
+never written. Only plain low-rank adapters are served so.
+"""
+
 import math
 import re
 import warnings
 from collections import Counter, OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -14,35 +16,42 @@ from diffusers import DiffusionPipeline
 from peft import LoraConfig, inject_adapter_in_model, set_peft_model_state_dict
 from peft.tuners.lora import LoraLayer
 
-from lorajobs.engine import lora_weights
 from lorajobs.engine.base import LocalAdapter
 from lorajobs.engine.device import is_out_of_memory
-from lorajobs.engine.lora_weights import Layer
+from lorajobs.engine.layer import LowRank, Parts, Summary, summary
+from lorajobs.engine.placement import Placement
+from lorajobs.engine.rack import Active, Read, applied_lora, content, wanted
 from lorajobs.errors import LoraNotApplied
 from lorajobs.jobs import AppliedLora
+from lorajobs.lora_errors import LoraUnsupported
 
 #: Each resident costs memory and, inactive, no time; PEFT's bookkeeping grows with their number.
 CAPACITY = 8
 
 #: What a resident adapter multiplies its product with at scale 1: component, module path, factor.
 _Strengths = Mapping[str, Mapping[str, float]]
-#: Adapter names and their scales, in the order in which they are added up.
-_Active = tuple[tuple[str, float], ...]
 
 
-class AdapterRack:
-    """Holds adapters inside one pipeline, unfused, so that without any of them the base is exact.
+class UnfusedRack:
+    """Implements `Rack` with PEFT's layers."""
 
-    They are added up in the order of their content, whatever order they were asked for in.
-    """
+    placement = Placement.UNFUSED
 
-    def __init__(self, pipe: DiffusionPipeline, capacity: int = CAPACITY) -> None:
-        """Takes a pipeline without adapters."""
+    def __init__(
+        self,
+        pipe: DiffusionPipeline,
+        components: Iterable[str],
+        read: Read,
+        capacity: int = CAPACITY,
+    ) -> None:
+        """Takes a pipeline without adapters, and the names of what they may change."""
         self._pipe = pipe
         self._capacity = capacity
-        self._targets = lora_weights.targets(pipe)
+        self._components = tuple(components)
+        self._read = read
         self._residents: OrderedDict[str, _Strengths] = OrderedDict()
-        self._active: _Active = ()
+        self._summaries: dict[str, Summary] = {}
+        self._active: Active = ()
         self.applied: tuple[AppliedLora, ...] = ()
 
     def preload(self, adapters: Sequence[LocalAdapter]) -> None:
@@ -62,14 +71,17 @@ class AdapterRack:
         Raises: LoraNotApplied; no adapter is active then.
         """
         with self._bare_on_error():
-            wanted = _wanted(adapters)
-            if wanted != self._active:
+            asked = wanted(adapters)
+            if asked != self._active:
                 for adapter in adapters:
-                    self._make_resident(adapter, keep={name for name, _ in wanted})
-                self._set(wanted)
+                    self._make_resident(adapter, keep={name for name, _ in asked})
+                self._set(asked)
                 self._verify()
-        self.applied = tuple(_applied(adapter) for adapter in adapters)
+        self.applied = tuple(applied_lora(a, self._summaries[content(a)]) for a in adapters)
         return self.applied
+
+    def check(self) -> None:
+        """Nothing to compare: nothing was written into the base."""
 
     @contextmanager
     def _bare_on_error(self) -> Iterator[None]:
@@ -81,14 +93,11 @@ class AdapterRack:
             raise
 
     def _make_resident(self, adapter: LocalAdapter, keep: set[str]) -> None:
-        name = _name(adapter)
+        name = content(adapter)
         if name in self._residents:
             self._residents.move_to_end(name)
             return
-        try:
-            parts = lora_weights.read(adapter, self._pipe, self._targets)
-        except LoraNotApplied as error:
-            raise LoraNotApplied(f"{adapter.use.adapter.id}: {error.detail}") from error
+        parts = _plain(self._read(adapter), adapter.use.adapter.id)
         self._make_room(keep)
         try:
             for component, layers in parts.items():
@@ -99,8 +108,9 @@ class AdapterRack:
             if is_out_of_memory(error):
                 raise
             raise LoraNotApplied(f"{adapter.use.adapter.id}: {error}") from error
+        self._summaries[name] = summary(parts)
         self._residents[name] = {
-            component: {path: layer.alpha / layer.rank for path, layer in layers.items()}
+            component: {path: layer.strength for path, layer in layers.items()}
             for component, layers in parts.items()
         }
 
@@ -121,7 +131,7 @@ class AdapterRack:
         self._residents.clear()
         self._active = ()
 
-    def _set(self, active: _Active) -> None:
+    def _set(self, active: Active) -> None:
         if active:
             self._pipe.enable_lora()
             self._pipe.set_adapters([name for name, _ in active], [scale for _, scale in active])
@@ -133,7 +143,7 @@ class AdapterRack:
         """Walks every adapted module, since what a library reports and what it does may differ."""
         present = self._pipe.get_list_adapters()
         order = [name for name, _ in self._active]
-        for component in self._targets:
+        for component in self._components:
             missing = [n for n in order if component in self._residents[n]]
             missing = [n for n in missing if n not in present.get(component, ())]
             if missing:
@@ -148,31 +158,24 @@ class AdapterRack:
                     raise LoraNotApplied(f"{component}.{path} does not add what was asked for")
 
 
-def _wanted(adapters: Sequence[LocalAdapter]) -> _Active:
-    wanted = sorted((_name(adapter), adapter.use.scale) for adapter in adapters)
-    doubled = [name for name, n in Counter(name for name, _ in wanted).items() if n > 1]
-    for adapter in adapters:
-        if _name(adapter) in doubled:
-            raise LoraNotApplied(f"{adapter.use.adapter.id} is asked for twice; give one scale")
-    return tuple(wanted)
+def _plain(parts: Parts, called: str) -> Mapping[str, Mapping[str, LowRank]]:
+    plain: dict[str, dict[str, LowRank]] = {}
+    for component, layers in parts.items():
+        for path, layer in layers.items():
+            if not isinstance(layer, LowRank):
+                kind = type(layer).__name__
+                raise LoraUnsupported(
+                    f"{called}: {component}.{path} is of the kind {kind}, which needs a base whose "
+                    "weights can be changed in place; this one is served unfused"
+                )
+            plain.setdefault(component, {})[path] = layer
+    return plain
 
 
-def _name(adapter: LocalAdapter) -> str:
-    """Names an adapter by its content: the same weights under another configuration are another."""
-    pinned = adapter.use.adapter
-    if pinned.peft_config is None:
-        return pinned.sha256
-    told = json.dumps([pinned.sha256, pinned.peft_config], sort_keys=True)
-    return hashlib.sha256(told.encode()).hexdigest()
-
-
-def _applied(adapter: LocalAdapter) -> AppliedLora:
-    pinned, scale = adapter.use.adapter, adapter.use.scale
-    return AppliedLora(id=pinned.id, revision=pinned.revision, sha256=pinned.sha256, scale=scale)
-
-
-def _inject(component: torch.nn.Module, name: str, layers: Mapping[str, Layer]) -> None:
+def _inject(component: torch.nn.Module, name: str, layers: Mapping[str, LowRank]) -> None:
     """Puts the layers next to the component's modules, and compares what is there with them."""
+    to = next(component.parameters())
+    layers = {path: layer.with_tensors(lambda x: x.to(to)) for path, layer in layers.items()}
     state = {}
     for path, layer in layers.items():
         state[f"{path}.lora_A.weight"] = layer.down
@@ -192,9 +195,9 @@ def _inject(component: torch.nn.Module, name: str, layers: Mapping[str, Layer]) 
             raise LoraNotApplied(f"PEFT did not take the weights of {path}")
 
 
-def _peft_config(layers: Mapping[str, Layer]) -> LoraConfig:
+def _peft_config(layers: Mapping[str, LowRank]) -> LoraConfig:
     ranks = {path: layer.rank for path, layer in layers.items()}
-    alphas = {path: layer.alpha for path, layer in layers.items()}
+    alphas = {path: layer.strength * layer.rank for path, layer in layers.items()}
     rank = Counter(ranks.values()).most_common(1)[0][0]
     alpha = Counter(alphas.values()).most_common(1)[0][0]
     return LoraConfig(

@@ -1,7 +1,7 @@
 """The command line of every process of the system, the same alone and in a supervised group."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from importlib.util import find_spec
 from ipaddress import ip_address
@@ -9,13 +9,16 @@ from pathlib import Path
 
 import lorajobs
 from lorajobs.client import Client, ClientError
-from lorajobs.embedded.child import Program
 from lorajobs.embedded.valkey import EmbeddedValkey
 from lorajobs.errors import ConfigError
+from lorajobs.processes.child import Program
+from lorajobs.processes.gpus import Gpu
 from lorajobs.settings import Settings
 
 #: Where `web` and `lorajobs` were installed.
 _PACKAGES = Path(lorajobs.__file__).parent.parent
+#: Seconds for what a worker does after its child's end: the job and its ticket go back.
+HAND_BACK_S = 10.0
 
 
 def valkey(server: EmbeddedValkey, settings: Settings) -> Program:
@@ -41,16 +44,19 @@ def api(settings: Settings) -> Program:
     return Program("api", argv, settings.environ(), _answers(settings), grace_s=35)
 
 
-def worker(settings: Settings, model: str) -> Program:
-    """A worker of one base model; ready once the API shows its base as warm."""
+def worker(settings: Settings, model: str, gpu: Gpu | None = None) -> Program:
+    """A worker of one base model, on the GPU that its settings name; ready once the API says so."""
 
     def warm() -> bool:
         with suppress(ClientError), Client(settings.api_url, timeout_s=1) as client:
             return any(m["id"] == model and m["state"] == "warm" for m in client.models())
         return False
 
+    name = f"worker.{model}" if gpu is None else f"worker.{model}.gpu{gpu.number}"
     argv = [sys.executable, "-m", "lorajobs", "worker", "--model", model]
-    return Program(f"worker.{model}", argv, settings.environ(), warm, grace_s=settings.stop_grace_s)
+    # After the grace its child has one step's time to stop before it is killed.
+    ends_s = settings.shutdown_grace_s + settings.step_timeout_s + HAND_BACK_S
+    return Program(name, argv, settings.environ(), warm, grace_s=ends_s)
 
 
 def courier(settings: Settings) -> Program:
@@ -79,6 +85,17 @@ def flower(settings: Settings) -> Program:
     argv = [sys.executable, "-m", "celery", "-A", "lorajobs", "flower"]
     argv += [f"--address={settings.flower_host}", f"--port={settings.flower_port}"]
     return Program("flower", argv, environment)
+
+
+def metered(found: Sequence[Program], settings: Settings) -> Sequence[Program]:
+    """The same with a port for each one's metrics, from `metrics_port` on; with none if unset."""
+    first = settings.metrics_port
+    if first is None:
+        return found
+    return [
+        program._replace(env={**program.env, "LORAJOBS_METRICS_PORT": str(first + number)})
+        for number, program in enumerate(found)
+    ]
 
 
 def need_worker_packages() -> None:

@@ -1,0 +1,54 @@
+"""The adapters that a worker's child keeps in host memory, ready for its device."""
+
+import time
+from collections.abc import Callable, Collection, Iterable
+
+from lorajobs.adapters.tier import Tier
+from lorajobs.engine.blob import Packed
+
+
+class HostCache:
+    """Packed adapters by content within a budget; what is worth least goes first."""
+
+    def __init__(self, budget: int) -> None:
+        """`budget` in bytes; what is held, and what was made last, may exceed it."""
+        self._tier = Tier(budget)
+        self._packs: dict[str, Packed] = {}
+        self._held: frozenset[str] = frozenset()
+
+    @property
+    def used(self) -> int:
+        """What all of it takes, bytes."""
+        return self._tier.used
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._packs
+
+    def get(self, name: str, make: Callable[[], Packed]) -> Packed:
+        """The adapter of that name, made if it is not here; raises what `make` raises."""
+        if name in self._packs:
+            self._tier.touch(name)
+            return self._packs[name]
+        begun = time.perf_counter()
+        packed = make()
+        cost = time.perf_counter() - begun
+        self._forget(self._tier.admit(name, max(1, packed.nbytes), cost))
+        self._packs[name] = packed
+        return packed
+
+    def hold(self, names: Collection[str]) -> None:
+        """Keeps exactly these whatever comes: the active ones."""
+        for name in names:
+            self._tier.pin(name)
+        for name in self._held:
+            self._tier.unpin(name)
+        self._held = frozenset(names)
+        self._forget(self._tier.shrink(self._tier.budget))
+
+    def clear(self) -> None:
+        """Forgets all but what is held."""
+        self._forget(self._tier.shrink(0))
+
+    def _forget(self, names: Iterable[str]) -> None:
+        for name in names:
+            del self._packs[name]

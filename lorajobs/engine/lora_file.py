@@ -1,0 +1,93 @@
+"""The tensors of a safetensors file, as views into one piece of memory."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from lorajobs.adapters.anatomy import listed
+from lorajobs.adapters.header import Header, read_header
+from lorajobs.errors import LoraInvalidFile
+from lorajobs.lora_errors import LoraNotFinite, LoraUnsupported
+
+_DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    # Some trainers write alpha as an integer.
+    "I64": torch.int64,
+    "I32": torch.int32,
+}
+
+
+#: What the mathematics is done in anyway, and what holds the smallest kinds exactly.
+_READ_AS = {
+    torch.float64: torch.float32,
+    torch.float8_e4m3fn: torch.float16,
+    torch.float8_e5m2: torch.float16,
+}
+
+
+class LoraFile(NamedTuple):
+    """A file in memory."""
+
+    tensors: dict[str, Tensor]
+    metadata: dict[str, str]
+
+
+def header(path: Path) -> Header:
+    """Reads a file's header alone.
+
+    Raises: LoraInvalidFile, LoraPickle.
+    """
+    try:
+        return read_header(path)
+    except OSError as error:
+        raise LoraInvalidFile(f"the file cannot be read: {error}") from error
+
+
+def load(path: Path, header: Header) -> LoraFile:
+    """Reads a file whole, in one piece, given its checked header.
+
+    Raises: LoraInvalidFile, LoraUnsupported naming a tensor of a dtype that has no place in an
+    adapter.
+    """
+    body = bytearray(header.bytes)
+    try:
+        with path.open("rb") as file:
+            file.seek(header.start)
+            if file.readinto(body) < header.bytes:
+                raise LoraInvalidFile(f"{path.name} became shorter while it was read")
+    except OSError as error:
+        raise LoraInvalidFile(f"the file cannot be read: {error}") from error
+    whole = torch.frombuffer(body, dtype=torch.uint8) if body else torch.empty(0, dtype=torch.uint8)
+    tensors = {}
+    for name, (dtype, shape, (begin, end)) in header.tensors.items():
+        if dtype not in _DTYPES:
+            raise LoraUnsupported(f"{name} has the dtype {dtype}, which no adapter has")
+        kind = _DTYPES[dtype]
+        # A view needs an aligned start, which the format does not promise.
+        part = whole[begin:end] if begin % kind.itemsize == 0 else whole[begin:end].clone()
+        tensors[name] = part.view(kind).view(shape).to(_READ_AS.get(kind, kind))
+    return LoraFile(tensors, dict(header.metadata))
+
+
+def require_finite(file: LoraFile) -> None:
+    """Raises: LoraNotFinite, naming the tensors with a NaN or infinite value."""
+    floats = {name: t for name, t in file.tensors.items() if t.is_floating_point() and t.numel()}
+    broken = [name for name, tensor in floats.items() if not _is_finite(tensor)]
+    if broken:
+        raise LoraNotFinite(
+            f"{len(broken)} of its {len(file.tensors)} tensors are not finite (NaN or infinite): "
+            f"{listed(broken)}"
+        )
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    # A sum is one fast pass; only if it overflows must every value be looked at.
+    total = tensor.sum(dtype=torch.float32)
+    return bool(total.isfinite()) or bool(tensor.isfinite().all())

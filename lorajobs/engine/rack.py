@@ -1,0 +1,81 @@
+"""What every way of putting adapters onto a pipeline offers, and how adapters are told apart."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from lorajobs.engine.base import LocalAdapter
+from lorajobs.engine.layer import Parts, Summary
+from lorajobs.engine.placement import Placement
+from lorajobs.errors import LoraNotApplied
+from lorajobs.jobs import AppliedLora
+
+#: Adapters by content with their scales, in the order in which they are added up.
+Active = tuple[tuple[str, float], ...]
+#: Reads an adapter's file and accounts for every tensor; raises LoraNotApplied and LoraRefused.
+Read = Callable[[LocalAdapter], Parts]
+
+
+class Rack(Protocol):
+    """The adapters of one pipeline; without any of them the base is exact."""
+
+    placement: Placement
+    applied: tuple[AppliedLora, ...]
+
+    def preload(self, adapters: Sequence[LocalAdapter]) -> None:
+        """Makes adapters quick to activate; what is active stays so.
+
+        Raises: LoraNotApplied; no adapter is active then.
+        """
+
+    def activate(self, adapters: Sequence[LocalAdapter]) -> tuple[AppliedLora, ...]:
+        """Makes exactly these adapters active; nothing is done if they already are.
+
+        They are added up in the order of their content, whatever order they were asked for in.
+        Raises: LoraNotApplied; no adapter is active then.
+        """
+
+    def check(self) -> None:
+        """Compares a sample of the pipeline's weights with what they must be now.
+
+        Raises: BaseCorrupt.
+        """
+
+
+def wanted(adapters: Sequence[LocalAdapter]) -> Active:
+    """Names and scales of these adapters in the order of their content.
+
+    Raises: LoraNotApplied if one is named twice.
+    """
+    found = sorted((content(adapter), adapter.use.scale) for adapter in adapters)
+    doubled = [name for name, n in Counter(name for name, _ in found).items() if n > 1]
+    for adapter in adapters:
+        if content(adapter) in doubled:
+            raise LoraNotApplied(f"{adapter.use.adapter.id} is asked for twice; give one scale")
+    return tuple(found)
+
+
+def content(adapter: LocalAdapter) -> str:
+    """Names an adapter by its content: the same weights under another configuration are another."""
+    pinned = adapter.use.adapter
+    if pinned.peft_config is None:
+        return pinned.sha256
+    told = json.dumps([pinned.sha256, pinned.peft_config], sort_keys=True)
+    return hashlib.sha256(told.encode()).hexdigest()
+
+
+def applied_lora(adapter: LocalAdapter, told: Summary) -> AppliedLora:
+    """What is reported of an adapter once it is active."""
+    pinned, scale = adapter.use.adapter, adapter.use.scale
+    return AppliedLora(
+        id=pinned.id,
+        revision=pinned.revision,
+        sha256=pinned.sha256,
+        scale=scale,
+        modules=told.modules,
+        rank=told.rank,
+        effective_scale=scale * told.strength,
+        alpha_assumed=told.alpha_assumed,
+    )

@@ -1,0 +1,76 @@
+"""The job store on Redis: its scripts, webhooks to send, and who is alive."""
+
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from typing import Any
+
+import redis
+
+from lorajobs.redis_client import translated
+from lorajobs.redis_record import dump_worker, load_worker
+from lorajobs.store import Delivery, WorkerState
+
+PREFIX = "lorajobs"
+
+_SCRIPTS = ["submit", "cancel", "delete", "snapshot", "claim", "renew", "finish", "requeue"]
+_SCRIPTS += ["place", "refuse", "rescue", "deliveries"]
+
+
+class RedisNotices:
+    """The part of the job store that has nothing to do with queues."""
+
+    def __init__(self, client: redis.Redis, prefix: str = PREFIX) -> None:
+        # redis-py types each reply as str | bytes | awaitable; ours are str (decode_responses).
+        self._redis: Any = client
+        self._prefix = prefix
+        folder = files("lorajobs") / "lua"
+        head = (folder / "keys.lua").read_text()
+        self._scripts: Mapping[str, Any] = {
+            name: client.register_script(head + (folder / f"{name}.lua").read_text())
+            for name in _SCRIPTS
+        }
+
+    def _run(self, script: str, *argv: str | int) -> Any:  # noqa: ANN401
+        with translated():
+            return self._scripts[script](args=[self._prefix, *argv])
+
+    def _key(self, *parts: str) -> str:
+        return ":".join((self._prefix, *parts))
+
+    def due_deliveries(self, limit: int, hold_s: float) -> Sequence[Delivery]:
+        rows = self._run("deliveries", limit, int(hold_s * 1000))
+        return [Delivery(d, job, url, event, int(tries)) for d, job, url, event, tries in rows]
+
+    def settle(self, delivery: Delivery, retry_in_s: float | None) -> None:
+        with translated():
+            if retry_in_s is None:
+                self._redis.zrem(self._key("outbox"), delivery.id)
+                self._redis.delete(self._key("delivery", delivery.id))
+                return
+            seconds, micros = self._redis.time()
+            due = seconds * 1000 + micros // 1000 + int(retry_in_s * 1000)
+            self._redis.zadd(self._key("outbox"), {delivery.id: due}, xx=True)
+
+    # Who is alive
+
+    def put_worker(self, worker: WorkerState, ttl_s: float) -> None:
+        with translated(), self._redis.pipeline() as pipe:
+            pipe.set(self._key("worker", worker.name), dump_worker(worker), px=int(ttl_s * 1000))
+            pipe.sadd(self._key("workers"), worker.name)
+            if not worker.takes_jobs:
+                # Nobody should leave its adapters' jobs to it.
+                pipe.hdel(self._key("loaded", worker.model), worker.name)
+            pipe.execute()
+
+    def remove_worker(self, name: str) -> None:
+        with translated():
+            self._redis.delete(self._key("worker", name))
+
+    def workers(self) -> Sequence[WorkerState]:
+        with translated():
+            names = sorted(self._redis.smembers(self._key("workers")))
+            states = self._redis.mget([self._key("worker", n) for n in names]) if names else []
+            gone = [name for name, state in zip(names, states, strict=True) if state is None]
+            if gone:
+                self._redis.srem(self._key("workers"), *gone)
+        return [load_worker(state) for state in states if state is not None]

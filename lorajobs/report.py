@@ -1,0 +1,104 @@
+"""What a worker's child measures, on its way to the parent, which alone answers scrapes."""
+
+import logging
+import os
+import select
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pydantic import TypeAdapter
+
+from lorajobs.ending import Ending
+from lorajobs.jobs import Frozen, Metrics
+
+log = logging.getLogger(__name__)
+
+
+class AttemptReport(Frozen):
+    """One attempt from its begin in the child to its end in the store."""
+
+    base: str
+    ending: Ending
+    #: seconds, the writing of the end included
+    service_s: float
+    metrics: Metrics
+
+
+class FetchReport(Frozen):
+    """One adapter that was not on this machine and was fetched ahead of its job, or was not."""
+
+    base: str
+    fetched: bool
+
+
+Report = AttemptReport | FetchReport
+_REPORTS: TypeAdapter[Report] = TypeAdapter(Report)
+
+
+class ReportPipe:
+    """A pipe made before the child is forked, so that a child that replaces a dead one has it too.
+
+    Celery passes a result as the start of its `repr`, and none at all for most ends.
+    """
+
+    def __init__(self) -> None:
+        self._read, self._write = os.pipe()
+        # Where nobody is scraped nobody reads, and a full pipe must stop no attempt.
+        os.set_blocking(self._write, False)
+
+    def send(self, report: Report) -> None:
+        """Sends a report, or drops it if a thousand or so were not read."""
+        line = report.model_dump_json(exclude_none=True).encode() + b"\n"
+        # Up to this size a write is one piece, whichever threads write and die.
+        if len(line) > select.PIPE_BUF:
+            log.warning("a report of %d bytes is dropped", len(line))
+            return
+        try:
+            os.write(self._write, line)
+        except BlockingIOError:
+            log.debug("a report is dropped")
+
+    def received(self) -> Iterator[Report]:
+        """Waits for one report after the other, until the process ends."""
+        rest = b""
+        while data := os.read(self._read, 65_536):
+            *lines, rest = (rest + data).split(b"\n")
+            for line in lines:
+                yield _REPORTS.validate_json(line)
+
+
+class Measurement:
+    """What one attempt measures of itself while it runs."""
+
+    def __init__(self) -> None:
+        self._begun = time.perf_counter()
+        self._seconds: dict[str, float] = {}
+        #: the job's adapters by where they were
+        self.tiers: Counter[str] = Counter()
+        #: True if the applied adapters were changed
+        self.swapped: bool | None = None
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """Measures one stage, named as its field of `Metrics`."""
+        begun = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._seconds[name] = round(time.perf_counter() - begun, 4)
+
+    def metrics(self, queue_s: float) -> Metrics:
+        """The job's own part of it."""
+        tiers = dict(self.tiers) or None
+        return Metrics(queue_s=queue_s, swapped=self.swapped, tiers=tiers, **self._seconds)
+
+    def report(self, base: str, ending: Ending, queue_s: float) -> AttemptReport:
+        """All of it."""
+        return AttemptReport(
+            base=base,
+            ending=ending,
+            service_s=round(time.perf_counter() - self._begun, 4),
+            metrics=self.metrics(queue_s),
+        )

@@ -1,0 +1,35 @@
+"""The live workers as they were a moment ago, for those who ask at every request."""
+
+import time
+from collections.abc import Callable, Sequence
+
+from lorajobs.store import WorkerState
+
+#: Seconds; a worker says that it lives every 1.5 s.
+KEPT_S = 1.0
+
+
+class Roster:
+    """Asks for the workers again once its answer is older than `kept_s` seconds."""
+
+    def __init__(
+        self,
+        ask: Callable[[], Sequence[WorkerState]],
+        kept_s: float = KEPT_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._ask = ask
+        self._kept_s = kept_s
+        self._clock = clock
+        self._seen: tuple[float, Sequence[WorkerState]] | None = None
+
+    def serving(self, model: str) -> int:
+        """How many take jobs of this base.
+
+        Raises: StoreUnavailable.
+        """
+        # Two threads may both ask; neither is harmed.
+        seen = self._seen
+        if seen is None or self._clock() - seen[0] >= self._kept_s:
+            seen = self._seen = self._clock(), self._ask()
+        return sum(worker.model == model and worker.takes_jobs for worker in seen[1])

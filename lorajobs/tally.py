@@ -1,0 +1,40 @@
+"""How many jobs wait and run, counted in one look, at a cost that no backlog raises."""
+
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol
+
+#: Seconds for which a webhook is due before it counts as overdue: couriers hand it out within one.
+OVERDUE_S = 30.0
+
+
+class BaseCount(NamedTuple):
+    """The jobs of one base model."""
+
+    waiting: int
+    #: seconds since the submit of the job at the head of the queue, None if nothing waits
+    oldest_s: float | None
+    running: int
+
+
+class Tally(NamedTuple):
+    """All jobs that have not ended, and all webhooks that are not settled."""
+
+    #: by base model, those included to which a job was ever submitted
+    bases: Mapping[str, BaseCount]
+    #: jobs held back until their next attempt
+    delayed: int
+    unsettled: int
+    #: of these, those that neither wait for their next try nor are in a courier's hands
+    due: int
+    #: of these, those that are due for at least `OVERDUE_S`
+    overdue: int
+
+
+class TallyKeeper(Protocol):
+    """Who counts."""
+
+    def tally(self) -> Tally:
+        """Counts.
+
+        Raises: StoreUnavailable.
+        """

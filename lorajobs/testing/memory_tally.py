@@ -1,0 +1,45 @@
+"""The tally of a store in memory, from what its public methods show."""
+
+from collections import Counter
+
+from lorajobs.jobs import Job, JobStatus
+from lorajobs.store import JobFilter
+from lorajobs.tally import OVERDUE_S, BaseCount, Tally
+from lorajobs.testing.memory_store import MemoryJobStore
+
+
+class MemoryTally:
+    """A TallyKeeper beside MemoryJobStore."""
+
+    def __init__(self, store: MemoryJobStore) -> None:
+        self._store = store
+
+    def tally(self) -> Tally:
+        store = self._store
+        with store.lock:
+            now = store.clock_ms()
+            jobs = store.page(JobFilter(), 10**9, None).jobs
+            running = Counter(j.spec.model for j in jobs if j.status is JobStatus.RUNNING)
+            queued = [job for job in jobs if job.status is JobStatus.QUEUED]
+            delayed = [job for job in queued if self._is_delayed(job)]
+            due = [now - hook.due_ms for hook in store.outbox.values() if hook.due_ms <= now]
+            bases = {}
+            for model in sorted({job.spec.model for job in jobs}):
+                waiting = [j for j in queued if j.spec.model == model and j not in delayed]
+                head = min(waiting, key=self._score_ms, default=None)
+                oldest_s = (now - head.created_ms) / 1000 if head else None
+                bases[model] = BaseCount(len(waiting), oldest_s, running[model])
+            return Tally(
+                bases=bases,
+                delayed=len(delayed),
+                unsettled=len(store.outbox),
+                due=len(due),
+                overdue=sum(late >= OVERDUE_S * 1000 for late in due),
+            )
+
+    def _is_delayed(self, job: Job) -> bool:
+        place = self._store.place(job.id, 0)
+        return place is not None and place.delayed
+
+    def _score_ms(self, job: Job) -> int:
+        return job.created_ms - self._store.rules.head_start_ms(job.spec.priority)

@@ -1,0 +1,119 @@
+"""`/metrics`: the queues as Prometheus reads them.
+
+All of it is looked up in the store at each scrape, so that it does not matter which of several
+processes answers, and none of it is lost when they start anew.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+
+from flask import Blueprint, Response, request
+from prometheus_client import CollectorRegistry, Metric
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+from lorajobs.errors import StoreUnavailable
+from lorajobs.store import DRAINING
+from lorajobs.tally import BaseCount, Tally
+from web.deps import Deps, deps
+
+log = logging.getLogger(__name__)
+
+metrics = Blueprint("metrics", __name__)
+
+_NOBODY = BaseCount(waiting=0, oldest_s=None, running=0)
+_STATES = ("loading", "warm", DRAINING)
+
+
+@metrics.get("/metrics")
+def index() -> Response:
+    """Shows the metrics, in the format that the scraper asks for."""
+    registry = CollectorRegistry()
+    registry.register(_Queues(deps()))
+    encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+    return Response(encode(registry), content_type=content_type)
+
+
+class _Queues(Collector):
+    """All bases: those configured, and those that jobs still wait for or run on."""
+
+    def __init__(self, parts: Deps) -> None:
+        self._deps = parts
+
+    def collect(self) -> Iterator[Metric]:
+        up = GaugeMetricFamily(
+            "lorajobs_up", "1 if the API reaches this part, else 0", labels=["part"]
+        )
+        try:
+            tally, workers = self._deps.tally.tally(), self._workers()
+            up.add_metric(["store"], 1)
+        except StoreUnavailable as error:
+            # An answer, not an error: Prometheus would take that for an API that is down.
+            log.warning("metrics without the store: %s", error.detail)
+            up.add_metric(["store"], 0)
+            yield up
+            return
+        bases = self._bases(tally)
+        yield from self._of_bases(bases, workers)
+        yield from _of_webhooks(tally)
+        yield _gauge("jobs_delayed", "Jobs held back until their next attempt", tally.delayed)
+        try:
+            yield self._tickets()
+            up.add_metric(["broker"], 1)
+        except StoreUnavailable as error:
+            log.warning("metrics without tickets: %s", error.detail)
+            up.add_metric(["broker"], 0)
+        yield up
+
+    def _bases(self, tally: Tally) -> Mapping[str, BaseCount]:
+        configured = self._deps.catalog.models
+        left = {m: c for m, c in tally.bases.items() if m not in configured and any(c)}
+        return {model: tally.bases.get(model, _NOBODY) for model in configured} | left
+
+    def _of_bases(
+        self, bases: Mapping[str, BaseCount], workers: Mapping[tuple[str, str], int]
+    ) -> Iterator[Metric]:
+        def each(name: str, text: str, value: Callable[[str, BaseCount], float]) -> Metric:
+            family = GaugeMetricFamily(f"lorajobs_{name}", text, labels=["base"])
+            for base, count in bases.items():
+                family.add_metric([base], value(base, count))
+            return family
+
+        def unserved(base: str, count: BaseCount) -> int:
+            taken = any(workers[base, state] for state in _STATES if state != DRAINING)
+            return 0 if taken else count.waiting
+
+        yield each("jobs_waiting", "Jobs that wait to be claimed", lambda _, c: c.waiting)
+        yield each("jobs_running", "Jobs that a worker holds", lambda _, c: c.running)
+        yield each("jobs_unserved", "Jobs that wait and that no live worker takes", unserved)
+        yield each(
+            "oldest_waiting_seconds",
+            "Since the submit of the job at the head of the queue; 0 if none waits",
+            lambda _, c: c.oldest_s or 0,
+        )
+        alive = GaugeMetricFamily("lorajobs_workers", "Live workers", labels=["base", "state"])
+        for base in bases:
+            for state in _STATES:
+                alive.add_metric([base, state], workers[base, state])
+        yield alive
+
+    def _workers(self) -> Mapping[tuple[str, str], int]:
+        return Counter((w.model, w.state) for w in self._deps.fleet.workers())
+
+    def _tickets(self) -> Metric:
+        family = GaugeMetricFamily("lorajobs_tickets", "Tickets on the broker", labels=["base"])
+        for entry in self._deps.catalog.models.values():
+            family.add_metric([entry.id], self._deps.queue.depth(entry.queue))
+        return family
+
+
+def _of_webhooks(tally: Tally) -> Iterator[Metric]:
+    yield _gauge("webhooks_unsettled", "Webhooks not yet delivered or given up", tally.unsettled)
+    yield _gauge("webhooks_due", "Webhooks to be sent now", tally.due)
+    yield _gauge("webhooks_overdue", "Webhooks due for more than 30 s", tally.overdue)
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"lorajobs_{name}", text, value)
