@@ -17,8 +17,8 @@ from bench.timetable import quantile
 from lorajobs.adapters.cache import DiskCache
 from lorajobs.catalog import Catalog
 from lorajobs.celery import make_app
-from lorajobs.claim import Parent
 from lorajobs.jobs import AppliedLora, Job, JobSpec, JobStatus, Lease, Outcome
+from lorajobs.parent import Parent
 from lorajobs.policy import choose
 from lorajobs.redis_client import connect
 from lorajobs.redis_store import RedisJobStore
@@ -95,7 +95,7 @@ class Claims:
         self._parent = Parent(
             settings=self._settings,
             name="bench",
-            entry=catalog.require(BASE),
+            entries=[catalog.require(BASE)],
             store=self._store,
             workers=self._store,
             rescuing=self._store,
@@ -104,6 +104,7 @@ class Claims:
             page=WorkerPage(),
             is_here=DiskCache.of(self._settings).has,
         )
+        self._queue = catalog.require(BASE).queue
         self.waiting = waiting
 
     def close(self) -> None:
@@ -118,8 +119,8 @@ class Claims:
         while left:
             for spec in islice(self._specs, min(CHUNK, left)):
                 # The script of a submit, a thousand at a time.
-                row = store._submission(_job(spec), None)  # noqa: SLF001
-                store._scripts["submit"](args=[self._prefix, *row, 0, 0], client=pipe)  # noqa: SLF001
+                row = store._submission(_job(spec), None)
+                store._scripts["submit"](args=[self._prefix, *row, 0, 0], client=pipe)
                 left -= 1
             pipe.execute()
         for number in range(NEIGHBOURS):
@@ -146,7 +147,7 @@ class Claims:
     def _claim(self) -> tuple[float, float, Job]:
         """One claim: how long it took and how long was computed for it."""
         served, used, begun = computed_ms(self._server), time.thread_time(), time.perf_counter()
-        job = self._parent.claim(str(uuid.uuid4()))
+        job = self._parent.claim(str(uuid.uuid4()), self._queue)
         took, used = time.perf_counter() - begun, time.thread_time() - used
         served = computed_ms(self._server) - served
         if job is None:

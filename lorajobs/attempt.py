@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from lorajobs.adapters.library import Library
+from lorajobs.bases import Bases
 from lorajobs.ending import Ending
-from lorajobs.engine.base import Engine, LocalAdapter, Picture
+from lorajobs.engine.base import Engine, LocalAdapter
 from lorajobs.errors import (
     EngineFailed,
     JobCanceled,
@@ -32,7 +33,7 @@ from lorajobs.jobs import (
     Output,
     Stage,
 )
-from lorajobs.pictures import describe, encode
+from lorajobs.outputs import store_outputs
 from lorajobs.report import AttemptReport, Measurement
 from lorajobs.settings import Settings
 from lorajobs.storage.base import ObjectStore
@@ -57,7 +58,7 @@ class Bench:
     settings: Settings
     store: LeaseStore
     library: Library
-    engine: Engine
+    bases: Bases
     objects: ObjectStore
     page: WorkerPage
 
@@ -87,7 +88,7 @@ def _run(bench: Bench, lease: Lease, attempt: "_Attempt") -> tuple[Ending, str]:
     except Exception as error:
         return attempt.give_up(_as_ours(error))
     finally:
-        bench.page.say_loaded(bench.engine.applied())
+        bench.page.say_loaded(bench.bases.applied())
         bench.page.say_alive(FOREVER)
     if not _patiently(lambda: bench.store.finish(lease, outcome)):
         return Ending.LOST, "another attempt owns the job"
@@ -123,22 +124,40 @@ class _Attempt:
     def generate(self) -> Outcome:
         """The way of a job: each stage once, in order."""
         spec, bench = self._job.spec, self._bench
+        engine = self._warm()
         self._enter(Stage.LOADING_ADAPTER)
-        applied = self._swap()
+        applied = self._swap(engine)
         bench.page.say_loaded(applied)
         self._enter(Stage.DENOISING)
         with self._measured.timed("generate_s"):
-            made = bench.engine.generate(spec, self._on_step)
+            made = engine.generate(spec, self._on_step)
         self._warnings += made.warnings
         self._enter(Stage.UPLOADING)
         with self._measured.timed("upload_s"):
-            outputs = self._upload(made.pictures, applied)
+            described = bench.settings.picture_metadata
+            outputs = store_outputs(
+                made.pictures, spec, applied, self._folder, bench.objects, described=described
+            )
         return self.outcome(JobStatus.SUCCEEDED, applied, outputs)
 
-    def _swap(self) -> Sequence[AppliedLora]:
+    def _warm(self) -> Engine:
+        """The engine of the job's base, loaded in place of another if need be."""
+        bases, model = self._bench.bases, self._job.spec.model
+        if bases.has(model):
+            return bases.engine(model)
+        self._enter(Stage.LOADING_BASE)
+        self._bench.page.say_loaded(())
+        try:
+            with self._measured.timed("base_s"):
+                return bases.engine(model)
+        finally:
+            # The time that a job may take is its own.
+            self._ends_at = time.monotonic() + self._bench.settings.max_runtime_s
+
+    def _swap(self, engine: Engine) -> Sequence[AppliedLora]:
         """Applies the job's adapters, whose files stay on the disk until they were read."""
         bench, loras = self._bench, self._job.spec.loras
-        before = _set_of(bench.engine.applied())
+        before = _set_of(engine.applied())
         faults, files = Faults(self._job.spec.on_lora_error, self._warnings), []
         with ExitStack() as held:
             with self._measured.timed("fetch_s"):
@@ -151,33 +170,9 @@ class _Attempt:
             self._alive(bench.settings.step_timeout_s)
             with self._measured.timed("swap_s"):
                 local = [LocalAdapter(use, file.path) for use, file in files]
-                applied = bench.engine.apply(faults.without(local, bench.engine))
+                applied = engine.apply(faults.without(local, engine))
                 self._measured.swapped = _set_of(applied) != before
         return applied
-
-    def _upload(
-        self, pictures: Sequence[Picture], applied: Sequence[AppliedLora]
-    ) -> tuple[Output, ...]:
-        spec, keep = self._job.spec, self._bench.settings.picture_metadata
-        outputs = []
-        for index, picture in enumerate(pictures):
-            text = describe(spec, picture.seed, applied) if keep else None
-            encoded = encode(picture.image, spec.output, text)
-            key = f"{self._folder}{index}.{spec.output.format}"
-            self._bench.objects.put(key, encoded.data, encoded.content_type)
-            outputs.append(
-                Output(
-                    index=index,
-                    key=key,
-                    content_type=encoded.content_type,
-                    width=encoded.width,
-                    height=encoded.height,
-                    bytes=len(encoded.data),
-                    sha256=encoded.sha256,
-                    seed=picture.seed,
-                )
-            )
-        return tuple(outputs)
 
     def outcome(
         self,
@@ -231,9 +226,13 @@ class _Attempt:
 
     def _enter(self, stage: Stage) -> None:
         settings = self._bench.settings
-        # Network calls have their own timeouts; only the engine can hang without a word.
-        engine = stage is Stage.DENOISING
-        self._alive(settings.step_timeout_s if engine else settings.max_runtime_s)
+        # Network calls have their own timeouts; only the engine can hang without a word, and a base
+        # may load for long.
+        within_s = {
+            Stage.LOADING_BASE: FOREVER,
+            Stage.DENOISING: settings.step_timeout_s,
+        }
+        self._alive(within_s.get(stage, settings.max_runtime_s))
         self._stage = stage
         self._tell()
 

@@ -8,10 +8,7 @@ What is used of Celery's internals is pinned by tests/contract/test_celery_inter
 
 import json
 import logging
-import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from billiard.exceptions import Terminated, WorkerLostError
@@ -20,95 +17,23 @@ from celery.worker import state as celery_state
 from celery.worker.request import Request
 from celery.worker.strategy import default as default_strategy
 
-from lorajobs.catalog import Catalog, ModelEntry
 from lorajobs.ending import Ending
 from lorajobs.errors import LoraJobsError, StoreUnavailable, TimeLimit, WorkerLost
-from lorajobs.jobs import Job, JobStatus, Lease, Outcome, group_of, shas_of
-from lorajobs.metrics import WorkerMetrics
-from lorajobs.policy import choose
-from lorajobs.settings import Settings
+from lorajobs.jobs import Job, JobStatus, Lease, Outcome
+from lorajobs.parent import AdaptersOnTheWay, BaseElsewhere, Parent
 from lorajobs.settlement import Settlement
-from lorajobs.snapshot import WaitingJob
-from lorajobs.store import LeaseStore, Rescuing, Workers
-from lorajobs.tickets import TicketQueue
-from lorajobs.worker_page import WorkerPage
 
 log = logging.getLogger(__name__)
 
 #: Seconds before a held ticket is looked at again.
 HOLD_S = 0.2
-#: How often a claim chooses anew when another worker took its job first.
-CHOICES = 3
-#: Jobs that went to other workers are never forgotten one by one.
-REMEMBERED = 1000
 
 
-class AdaptersOnTheWay(Exception):
-    """Jobs wait, but the adapters of none of them are on this machine yet."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Parent:
-    """What the parent process of one worker works with."""
-
-    settings: Settings
-    name: str
-    entry: ModelEntry
-    store: LeaseStore
-    workers: Workers
-    rescuing: Rescuing
-    catalog: Catalog
-    queue: TicketQueue
-    page: WorkerPage
-    #: True if the adapter of this hash is on this machine's disk
-    is_here: Callable[[str], bool]
-    metrics: WorkerMetrics = field(default_factory=WorkerMetrics)
-    #: set while the worker takes no jobs
-    draining: threading.Event = field(default_factory=threading.Event)
-    #: when each job was first found waiting for its adapters, by the monotonic clock
-    _asked: dict[str, float] = field(default_factory=dict)
-
-    def claim(self, ticket: str) -> Job | None:
-        """Claims the best waiting job for this ticket; None if nothing waits.
-
-        Raises: AdaptersOnTheWay if no waiting job's adapters are here yet, StoreUnavailable.
-        """
-        loaded = group_of((lora.sha256, lora.scale) for lora in self.page.loaded())
-        for _ in range(CHOICES):
-            snapshot = self.store.snapshot(self.entry.id, self.name, loaded)
-            chosen = choose(snapshot, self.entry.window_us, self._ready)
-            self._await_adapters(chosen)
-            job_id = chosen.id if chosen else None
-            lease = self.store.claim(self.entry.id, job_id, self.name, ticket)
-            if lease is not None:
-                self._asked.pop(lease.job_id, None)
-                return self.store.get(lease.job_id)
-            if chosen is None:
-                return None
-        return None
-
-    def _ready(self, group: str) -> bool:
-        return all(self.is_here(sha256) for sha256 in shas_of(group))
-
-    def _await_adapters(self, chosen: WaitingJob | None) -> None:
-        if chosen is None or self._ready(chosen.group):
-            return
-        now = time.monotonic()
-        if len(self._asked) > REMEMBERED:
-            self._asked.clear()
-        if now - self._asked.setdefault(chosen.id, now) < self.settings.fetch_timeout_s:
-            raise AdaptersOnTheWay
-        # The fetcher got nowhere and refused nothing: the attempt itself finds out.
-
-    def is_draining(self) -> bool:
-        """True if the worker takes no jobs: an operator said so, or it shuts down."""
-        return self.draining.is_set() or self.page.is_stopping()
-
-    def leases(self) -> Sequence[Lease]:
-        """The leases of the requests that this worker holds."""
-        # A copy in one step: the set changes while other threads look.
-        held = tuple(celery_state.reserved_requests)
-        return [request.lease for request in held if isinstance(request, JobRequest)]
+def held_leases() -> Sequence[Lease]:
+    """The leases of the requests that this worker holds."""
+    # A copy in one step: the set changes while other threads look.
+    held = tuple(celery_state.reserved_requests)
+    return [request.lease for request in held if isinstance(request, JobRequest)]
 
 
 class _Exchanged:
@@ -230,6 +155,7 @@ class TicketTask(Task):
         handle = default_strategy(task, app, consumer)
         parent = type(self).parent
         TicketTask.timer = consumer.timer
+        passed: list[str] = []
 
         def hold(reason: str, *delivery: Any) -> None:  # noqa: ANN401
             parent.metrics.held(reason)
@@ -240,12 +166,21 @@ class TicketTask(Task):
                 Settlement(message, consumer).reject(requeue=True)
                 return
             # Not ready, or still busy after a reconnect: the job must stay free for others.
-            ready, busy = parent.page.is_ready(consumer.pool.info["processes"]), parent.leases()
+            ready, busy = parent.page.is_ready(consumer.pool.info["processes"]), held_leases()
             if busy or not ready:
                 hold("busy" if busy else "loading", message, body, ack, reject, callbacks)
                 return
+            ticket, queue = str(message.headers["id"]), message.delivery_info["routing_key"]
             try:
-                job = parent.claim(str(message.headers["id"]))
+                job = parent.claim(ticket, queue)
+            except BaseElsewhere:
+                if passed == [ticket]:
+                    hold("base", message, body, ack, reject, callbacks)
+                    return
+                # To who has the base; if it comes back, everybody is busy.
+                passed[:] = [ticket]
+                Settlement(message, consumer).reject(requeue=True)
+                return
             except AdaptersOnTheWay:
                 hold("adapters", message, body, ack, reject, callbacks)
                 return

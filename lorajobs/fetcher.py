@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
 from typing import Protocol
@@ -47,19 +47,19 @@ class Shelf(Protocol):
 
 
 class Fetcher:
-    """Looks at one base's queue again and again; runs in the worker's child."""
+    """Looks at the queues of a worker's bases again and again; runs in the worker's child."""
 
     def __init__(
         self,
         store: LeaseStore,
         shelf: Shelf,
-        model: str,
+        models: Sequence[str],
         max_attempts: int,
         report: Callable[[FetchReport], None] = lambda report: None,
     ) -> None:
         self._store = store
         self._shelf = shelf
-        self._model = model
+        self._models = models
         self._max_attempts = max_attempts
         self._report = report
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="fetcher")
@@ -88,8 +88,11 @@ class Fetcher:
         Raises: StoreUnavailable.
         """
         self._forget()
-        snapshot = self._store.snapshot(self._model)
-        for waiting in snapshot.next(AHEAD):
+        for model in self._models:
+            self._look_at(model)
+
+    def _look_at(self, model: str) -> None:
+        for waiting in self._store.snapshot(model).next(AHEAD):
             missing = [s for s in shas_of(waiting.group) if not self._shelf.keep(s)]
             if not missing or waiting.id in self._busy or time.monotonic() < self._full_until:
                 continue
@@ -123,13 +126,13 @@ class Fetcher:
             with self._shelf.ensure(adapter, ahead=True) as found:
                 self._failed.pop(adapter.sha256, None)
             if found.tier == "remote":
-                self._report(FetchReport(base=self._model, fetched=True))
+                self._report(FetchReport(base=job.spec.model, fetched=True))
         except NoRoomAhead:
             # What is here goes on being kept; there is room once some of those jobs have run.
             self._full_until = time.monotonic() + FULL_S
             log.info("job %s: no room yet for %s", job.id, adapter.sha256)
         except LoraJobsError as error:
-            self._report(FetchReport(base=self._model, fetched=False))
+            self._report(FetchReport(base=job.spec.model, fetched=False))
             tries = self._failed.get(adapter.sha256, (0, 0.0))[0] + 1
             self._failed[adapter.sha256] = tries, time.monotonic() + RETRY_S**tries
             if error.retryable and tries < self._max_attempts:

@@ -199,6 +199,8 @@ class Metrics(Frozen):
     """Seconds spent in each stage of the last attempt; None where it was not reached."""
 
     queue_s: float | None = None
+    #: to load the base in place of another
+    base_s: float | None = None
     fetch_s: float | None = None
     swap_s: float | None = None
     generate_s: float | None = None

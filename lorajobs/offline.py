@@ -39,7 +39,7 @@ def make(
     """
     library = Library(settings, catalog, MemoryLoraRegistry(), open_store(settings))
     parsed = JobRequest.parse(json.dumps(request).encode())
-    spec, warnings, _ = plan(parsed, catalog, library, lambda url: None)
+    spec, warnings, *_ = plan(parsed, catalog, library, lambda url: None)
     steps = spec.num_inference_steps
     progress(f"loading {spec.model}", 0, steps)
     # Takes seconds to import; a wrong request is refused before that.

@@ -76,7 +76,7 @@ def overview(store: RedisJobStore, tickets: TicketQueue, catalog: Catalog) -> Ov
     models = dict.fromkeys([*catalog.models, *(m for m, waiting in backlog.items() if waiting)])
     queues = []
     for model in models:
-        own = [worker for worker in workers if worker.model == model]
+        own = [worker for worker in workers if worker.serves(model)]
         entry = catalog.models.get(model)
         waiting = backlog.get(model, 0)
         snapshot = store.snapshot(model)

@@ -61,7 +61,8 @@ def load_worker(state: str) -> WorkerState:
     """The inverse of `dump_worker`."""
     fields = json.loads(state)
     loaded = [AppliedLora.model_validate(use) for use in fields.pop("loaded")]
-    return WorkerState(**fields, loaded=loaded)
+    others = tuple(fields.pop("others", ()))
+    return WorkerState(**fields, loaded=loaded, others=others)
 
 
 def load_job(record: Mapping[str, str]) -> Job:

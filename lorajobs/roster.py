@@ -32,4 +32,4 @@ class Roster:
         seen = self._seen
         if seen is None or self._clock() - seen[0] >= self._kept_s:
             seen = self._seen = self._clock(), self._ask()
-        return sum(worker.model == model and worker.takes_jobs for worker in seen[1])
+        return sum(worker.serves(model) and worker.takes_jobs for worker in seen[1])

@@ -1,18 +1,14 @@
 """The settings: read once from the environment into a frozen value."""
 
-import base64
 import difflib
 import json
 import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
-from urllib.parse import urlsplit
+from typing import Annotated, NamedTuple
 
 from pydantic import (
-    AfterValidator,
-    BeforeValidator,
     Field,
     SecretStr,
     ValidationError,
@@ -22,6 +18,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from lorajobs.errors import ConfigError
+from lorajobs.setting_types import HttpUrl, Level, SigningSecret
 
 PREFIX = "LORAJOBS_"
 
@@ -32,39 +29,6 @@ class SettingRow(NamedTuple):
     variable: str
     default: str
     description: str
-
-
-def _upper(text: object) -> object:
-    return text.upper() if isinstance(text, str) else text
-
-
-def _http_url(text: str) -> str:
-    try:
-        parts = urlsplit(text)
-        good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:
-        good = False
-    if not good or parts.query or parts.fragment:
-        raise ValueError("give an http(s) URL such as https://api.example.com")
-    return text
-
-
-def _signing_secret(secret: SecretStr) -> SecretStr:
-    head, mark, key = secret.get_secret_value().partition("whsec_")
-    try:
-        size = len(base64.b64decode(key, validate=True))
-    except ValueError:
-        size = 0
-    if head or not mark or not 24 <= size <= 64:
-        raise ValueError(
-            "give `whsec_` and 24 to 64 random bytes in base64, or leave it unset to have one made"
-        )
-    return secret
-
-
-Level = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(_upper)]
-HttpUrl = Annotated[str, AfterValidator(_http_url)]
-SigningSecret = Annotated[SecretStr, AfterValidator(_signing_secret)]
 
 
 class Settings(BaseSettings):

@@ -133,6 +133,7 @@ class WorkerState(NamedTuple):
     """What a live worker says of itself."""
 
     name: str
+    #: the base that it has loaded
     model: str
     #: `loading` until its base is warm, then `warm`; `draining` while it was told to take no jobs
     state: str
@@ -142,6 +143,12 @@ class WorkerState(NamedTuple):
     #: adapters on its machine's disk, and their bytes
     cached: int = 0
     cached_bytes: int = 0
+    #: other bases that it loads when their jobs are worth it
+    others: tuple[str, ...] = ()
+
+    def serves(self, model: str) -> bool:
+        """True if it may load this base, if it has not."""
+        return model in (self.model, *self.others)
 
     @property
     def takes_jobs(self) -> bool:

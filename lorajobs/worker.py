@@ -5,7 +5,7 @@ import os
 import secrets
 import signal
 import socket
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack, suppress
 from typing import Any, ClassVar
 
@@ -17,15 +17,17 @@ from lorajobs.adapters.cache import DiskCache
 from lorajobs.adapters.library import Library
 from lorajobs.adapters.registry import RedisLoraRegistry
 from lorajobs.attempt import FOREVER, Bench
+from lorajobs.bases import Bases
 from lorajobs.cancel import COMMAND
 from lorajobs.catalog import Catalog, ModelEntry
 from lorajobs.celery import make_app
-from lorajobs.claim import Parent, TicketTask
+from lorajobs.claim import TicketTask, held_leases
 from lorajobs.drain import DRAIN, RESUME
 from lorajobs.engine.base import Engine, LocalAdapter
 from lorajobs.errors import ConfigError, LoraJobsError, StoreUnavailable
 from lorajobs.fetcher import Fetcher
 from lorajobs.jobs import AdapterUse, Lease
+from lorajobs.parent import Parent
 from lorajobs.redis_client import connect
 from lorajobs.redis_store import open_job_store
 from lorajobs.renewal import LeaseRenewal
@@ -53,21 +55,23 @@ def _diffusers(entry: ModelEntry, settings: Settings) -> Engine:
     return DiffusersEngine(entry, settings)
 
 
-def run_worker(settings: Settings, model: str, make_engine: MakeEngine = _diffusers) -> int:
-    """Serves one base model until it is told to stop; returns the exit code.
+def run_worker(
+    settings: Settings, models: Sequence[str], make_engine: MakeEngine = _diffusers
+) -> int:
+    """Serves base models, one at a time, until it is told to stop; returns the exit code.
 
     Raises: ConfigError.
     """
     catalog = Catalog.load(settings.config)
-    entry = catalog.require(model)
+    entries = [catalog.require(model) for model in dict.fromkeys(models)]
     app = make_app(settings)
     store = open_job_store(settings)
     cache = DiskCache.of(settings)
     cache.sweep()
     parent = Parent(
         settings=settings,
-        name=_name(entry),
-        entry=entry,
+        name=_name(entries[0]),
+        entries=entries,
         store=store,
         workers=store,
         rescuing=store,
@@ -76,7 +80,7 @@ def run_worker(settings: Settings, model: str, make_engine: MakeEngine = _diffus
         page=WorkerPage(),
         is_here=cache.has,
     )
-    parent.metrics.serve(settings, [entry.id], parent.page.reports)
+    parent.metrics.serve(settings, [entry.id for entry in entries], parent.page.reports)
     TicketTask.parent = parent
     app.steps["consumer"].add(_Renewal)
 
@@ -93,7 +97,7 @@ def run_worker(settings: Settings, model: str, make_engine: MakeEngine = _diffus
         hostname=parent.name,
         pool="prefork",
         concurrency=1,
-        queues=[entry.queue],
+        queues=[entry.queue for entry in entries],
         loglevel=settings.log_level,
         without_mingle=True,
         without_gossip=True,
@@ -136,7 +140,7 @@ class _Renewal(bootsteps.StartStopStep):
             _look(parent, consumer.pool.info["processes"])
 
         _Renewal.renewal = LeaseRenewal(
-            parent.store, parent.leases, parent.page.ask_cancel, look, parent.settings.renew_s
+            parent.store, held_leases, parent.page.ask_cancel, look, parent.settings.renew_s
         )
         _Renewal.renewal.start()
 
@@ -150,10 +154,10 @@ def _look(parent: Parent, children: Collection[int]) -> None:
     """One look after the child, the list of workers and other workers' lost jobs."""
     failure = parent.page.failure()
     if failure:
-        log.critical("the base %s cannot be loaded: %s", parent.entry.id, failure)
+        log.critical("the base %s cannot be loaded: %s", parent.base, failure)
         celery_state.should_stop = 1
         return
-    leases = parent.leases()
+    leases = held_leases()
     warm = parent.page.is_ready(children)
     if fault := _fault(parent, warm, busy=bool(leases)):
         # If it has a job, that goes back through the hook that any death of a child takes.
@@ -164,7 +168,8 @@ def _look(parent: Parent, children: Collection[int]) -> None:
     census = DiskCache.of(parent.settings).census()
     state = WorkerState(
         name=parent.name,
-        model=parent.entry.id,
+        model=parent.base,
+        others=tuple(entry.id for entry in parent.entries if entry.id != parent.base),
         state=DRAINING if parent.is_draining() else "warm" if warm else "loading",
         loaded=parent.page.loaded() if warm else (),
         job_id=leases[0].job_id if leases else None,
@@ -200,7 +205,8 @@ def drain_worker(state: Any) -> dict[str, str]:  # noqa: ANN401
     """Takes no more tickets; one that is held goes back when it is looked at next."""
     parent, consumer = TicketTask.parent, state.consumer
     parent.draining.set()
-    consumer.call_soon(consumer.cancel_task_queue, parent.entry.queue)
+    for entry in parent.entries:
+        consumer.call_soon(consumer.cancel_task_queue, entry.queue)
     return {"ok": "drained"}
 
 
@@ -209,24 +215,27 @@ def resume_worker(state: Any) -> dict[str, str]:  # noqa: ANN401
     """Takes tickets again."""
     parent, consumer = TicketTask.parent, state.consumer
     parent.draining.clear()
-    consumer.call_soon(consumer.add_task_queue, parent.entry.queue)
+    for entry in parent.entries:
+        consumer.call_soon(consumer.add_task_queue, entry.queue)
     return {"ok": "resumed"}
 
 
 def _start_child(parent: Parent, make_engine: MakeEngine) -> None:
-    """Loads the base and the pre-loaded adapters, then says that the worker is ready."""
+    """Loads the first base, or that of the child before, then says that the worker is ready."""
     # Ctrl-C in a terminal reaches the child too; the parent alone decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # The promise of the child that this one replaces is not its own; a base may load for long.
     parent.page.say_alive(FOREVER)
     try:
         bench = GenerateTask.bench = _open_bench(parent, make_engine)
+        bench.bases.engine(parent.base)
+        models = [entry.id for entry in parent.entries]
         most, report = parent.settings.max_attempts, parent.page.reports.send
-        Fetcher(bench.store, bench.library, parent.entry.id, most, report).start()
+        Fetcher(bench.store, bench.library, models, most, report).start()
     except Exception as error:
         # Celery would log it, go on without a base and replace the child for ever.
         ours = error if isinstance(error, LoraJobsError) else None
-        log.error("the base %s cannot be loaded", parent.entry.id, exc_info=ours is None)
+        log.error("the base %s cannot be loaded", parent.base, exc_info=ours is None)
         parent.page.say_failed(ours.detail if ours else f"{type(error).__name__}: {error}")
         return
     parent.page.say_loaded(())
@@ -235,20 +244,25 @@ def _start_child(parent: Parent, make_engine: MakeEngine) -> None:
 
 
 def _open_bench(parent: Parent, make_engine: MakeEngine) -> Bench:
-    settings, entry, page = parent.settings, parent.entry, parent.page
+    settings, page = parent.settings, parent.page
     catalog = Catalog.load(settings.config)
     objects = open_store(settings)
     registry = RedisLoraRegistry(connect(settings.redis_url))
     library = Library(settings, catalog, registry, objects)
-    engine = make_engine(entry, settings)
-    engine.load()
-    with ExitStack() as held:
-        engine.preload(_preloaded(library, entry, held))
+
+    def open_engine(model: str) -> Engine:
+        entry = catalog.require(model)
+        engine = make_engine(entry, settings)
+        engine.load()
+        with ExitStack() as held:
+            engine.preload(_preloaded(library, entry, held))
+        return engine
+
     return Bench(
         settings=settings,
         store=open_job_store(settings),
         library=library,
-        engine=engine,
+        bases=Bases(open_engine, page.say_base),
         objects=objects,
         page=page,
     )

@@ -1,4 +1,4 @@
-"""The memory that a worker's parent and its child share: readiness, loaded adapters, what to stop.
+"""The memory that a worker's parent and its child share: readiness, what is loaded, what to stop.
 
 It is made before the child is forked, so a child that replaces a dead one finds the same page.
 """
@@ -54,14 +54,18 @@ class _Slot:
         return self._last
 
 
+#: What a base is taken to need before any was loaded, seconds.
+_A_LOAD_S = 10.0
+
+
 class WorkerPage:
-    """Six values between one parent and its one child."""
+    """Seven values between one parent and its one child."""
 
     def __init__(self) -> None:
-        memory = mmap.mmap(-1, 6 * _SLOT_BYTES)
-        self._ready, self._cancel, self._loaded, self._failure, self._alive, self._stop = (
-            _Slot(memory, index) for index in range(6)
-        )
+        memory = mmap.mmap(-1, 7 * _SLOT_BYTES)
+        slots = [_Slot(memory, index) for index in range(7)]
+        self._ready, self._cancel, self._loaded, self._failure = slots[:4]
+        self._alive, self._stop, self._base = slots[4:]
         #: what the child measures
         self.reports = ReportPipe()
 
@@ -74,6 +78,11 @@ class WorkerPage:
     def say_loaded(self, adapters: Sequence[AppliedLora]) -> None:
         """Says which adapters are applied now."""
         self._loaded.write(_LORAS.dump_json(tuple(adapters)))
+
+    def say_base(self, model: str, took_s: float) -> None:
+        """Says which base is loaded now, and how long that took."""
+        loads = {**self._loads(), model: took_s}
+        self._base.write(json.dumps([model, loads]).encode())
 
     def say_failed(self, detail: str) -> None:
         """Says that the base cannot be loaded, so that the parent stops instead of retrying."""
@@ -103,6 +112,20 @@ class WorkerPage:
         """The adapters applied in the child."""
         value = self._loaded.read()
         return _LORAS.validate_json(value) if value else ()
+
+    def base(self) -> str:
+        """The id of the base loaded last, empty before the first."""
+        value = self._base.read()
+        return str(json.loads(value)[0]) if value else ""
+
+    def load_s(self, model: str) -> float:
+        """How long loading this base takes: as the last time, else as others do."""
+        loads = self._loads()
+        return loads.get(model) or max(loads.values(), default=_A_LOAD_S)
+
+    def _loads(self) -> dict[str, float]:
+        value = self._base.read()
+        return dict(json.loads(value)[1]) if value else {}
 
     def failure(self) -> str:
         """Why the base cannot be loaded, empty if nothing is wrong."""

@@ -136,7 +136,12 @@ class DiskCache:
                 fetch(part)
             size = part.stat().st_size
             self._require_size(size, name)
-            return self._hold(_Wanted(sha256_of(part), size, name, False, begun), part.replace)
+            wanted = _Wanted(sha256_of(part), size, name, False, begun)
+
+            def fetched(target: Path) -> None:
+                part.replace(target)
+
+            return self._hold(wanted, fetched)
 
     def read(self, fetch: Fetch, name: str) -> bytes:
         """Fetches a small file that is not kept.

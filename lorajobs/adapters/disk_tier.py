@@ -89,32 +89,19 @@ class DiskTier:
             label.write(Record(size), self._clock())
             return
         with self.own(_LEDGER) as ledger:
-            while True:
-                tier, wanted = self._look(self.budget, ledger, key)
-                if not tier.fits(size):
-                    if ahead:
-                        raise NoRoomAhead
-                    for other in wanted:
-                        tier.unpin(other)
-                evicted = tier.admit(key, size, COST_S)
-                # One that somebody began to use just now is seen as pinned the next time.
-                if all([self._evict(other) for other in evicted]):
-                    break
-            ledger.write(Record(worth=tier.age), self._clock())
+            sizes = self._occupied(key)
+            if sum(sizes.values()) + size > self.budget:
+                self._evict_for(size, ledger, sizes, self.budget, ahead=ahead)
             # Others count from now on what is on its way.
             label.write(Record(size), self._clock())
-        if tier.used > self.budget:
-            log.warning("adapters in use exceed disk_cache_gb by %d bytes", tier.used - self.budget)
 
     def sweep(self) -> None:
         """Removes what killed downloads left, and what a smaller budget has no room for."""
         try:
             with self.own(_LEDGER) as ledger:
-                tier, _ = self._look(self.budget or 0, ledger, "")
-                if self.budget is not None:
-                    for key in tier.shrink(self.budget):
-                        self._evict(key)
-                    ledger.write(Record(worth=tier.age), self._clock())
+                sizes = self._occupied()
+                if self.budget is not None and sum(sizes.values()) > self.budget:
+                    self._evict_for(0, ledger, sizes, self.budget, ahead=False)
         except OSError as error:
             # A job that needs an adapter is told so; one that needs none can run.
             log.warning("%s is not swept: %s", self._folder, error)
@@ -128,39 +115,62 @@ class DiskTier:
         age = (peek(self._locks / _LEDGER) or Record()).worth
         label.write(Record(size, cost, uses, worth(age, size, cost, uses)), self._clock())
 
-    def _look(self, budget: int, ledger: Label, but: str) -> tuple[Tier, list[str]]:
-        """The tier as it is, without one key, and the keys that only waiting jobs pin."""
-        sizes, now = self._sizes(), self._clock()
-        tier = Tier(budget, (ledger.read() or Record()).worth)
-        wanted = []
-        for key in {*sizes, *self._others()} - {but}:
+    def _occupied(self, but: str = "") -> dict[str, int]:
+        """The bytes of each adapter that is here or on its way, except one; clears leftovers."""
+        sizes = self._sizes()
+        for key in {*self._others()} - sizes.keys():
             label = Label.seize(self._locks / key)
             if label is None:
-                tier.pin(key)
-            elif key in sizes:
-                label.release()
-            else:
-                self._clear(key, label)
+                sizes[key] = (peek(self._locks / key) or Record()).size
                 continue
-            entry = self._entry(key, sizes.get(key))
-            tier.put(key, entry)
-            if label is not None and 0 <= now - entry.used_at < KEEP_S:
-                tier.pin(key)
-                wanted.append(key)
-        return tier, wanted
+            with label:
+                # It may have come since the folder was listed.
+                if self.file(key).exists():
+                    sizes[key] = self.file(key).stat().st_size
+                else:
+                    self.discard_part(key)
+                    label.remove()
+        sizes.pop(but, None)
+        return sizes
 
-    def _entry(self, key: str, size: int | None) -> Entry:
-        """What is known of an adapter; one that is on its way has the size that its label says."""
+    def _evict_for(
+        self, size: int, ledger: Label, sizes: Mapping[str, int], budget: int, *, ahead: bool
+    ) -> None:
+        entries = {key: self._entry(key, sizes[key]) for key in sizes}
+        tier, now = Tier(budget, (ledger.read() or Record()).worth), self._clock()
+        for key, entry in entries.items():
+            tier.put(key, entry)
+        wanted = [key for key, entry in entries.items() if abs(now - entry.used_at) < KEEP_S]
+        for key in wanted:
+            tier.pin(key)
+        while tier.used + size > budget:
+            if wanted and not tier.fits(size):
+                if ahead:
+                    raise NoRoomAhead
+                while wanted:
+                    tier.unpin(wanted.pop())
+            gone = tier.shrink(budget - size)
+            if not gone:
+                excess = tier.used + size - budget
+                log.warning("adapters in use exceed disk_cache_gb by %d bytes", excess)
+                break
+            for key in gone:
+                if not self._evict(key):
+                    tier.put(key, entries[key])
+                    tier.pin(key)
+            ledger.write(Record(worth=tier.age), now)
+
+    def _entry(self, key: str, size: int) -> Entry:
+        """What is known of an adapter; of one without a label no more than its size."""
         path = self._locks / key
         record = peek(path) or Record(cost=COST_S)
         try:
             used_at = path.stat().st_mtime
         except FileNotFoundError:
             used_at = 0.0
-        size = record.size if size is None else size
         return Entry(size, record.cost, record.uses, record.worth, used_at)
 
-    def _sizes(self) -> Mapping[str, int]:
+    def _sizes(self) -> dict[str, int]:
         """The bytes of each adapter that is here."""
         return {
             entry.name.removesuffix(SUFFIX): size
@@ -182,15 +192,10 @@ class DiskTier:
             return False
         with label:
             self.file(key).unlink(missing_ok=True)
+            self.discard_part(key)
             label.remove()
         log.info("adapter %s left the disk", key)
         return True
-
-    def _clear(self, key: str, label: Label) -> None:
-        """Removes what a killed download left."""
-        with label:
-            self.discard_part(key)
-            label.remove()
 
     def discard_part(self, key: str) -> None:
         """Removes an unfinished download and what a source's client put beside it."""

@@ -24,7 +24,7 @@ from lorajobs.storage import open_store
 @click.option("-m", "--model", help="The base to hold it against, an id of lorajobs.toml.")
 @click.pass_obj
 def check(settings: Settings, /, source: str, model: str | None) -> int:
-    """Say what an adapter is and whether it would be refused; exit status 1 if so.
+    """Say what an adapter is and whether it is refused.
 
     Of a FILE or PEFT folder every weight is looked at if PyTorch is installed, of a reference only
     the header. With --model it is held against that base, every module of it if the base is here.

@@ -74,16 +74,23 @@ def up(
 
 
 @click.command()
-@click.option("--model", metavar="ID", required=True, help="The base model to keep warm.")
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    metavar="ID",
+    required=True,
+    help="The base to keep warm; repeat for others, loaded when their jobs are worth it.",
+)
 @_on_gpus
 @click.pass_obj
-def worker(settings: Settings, model: str, asked_gpus: str | None) -> int:
-    """Run one worker of one base model, or one on each GPU.
+def worker(settings: Settings, models: tuple[str, ...], asked_gpus: str | None) -> int:
+    """Run one worker, or one on each GPU.
 
     With --gpus a worker that dies is started again, and all end together.
     """
     programs.need_worker_packages()
-    (served,) = _models(settings, (model,))
+    served = _models(settings, models)
     found = gpus.chosen(asked_gpus, settings)
     if not found:
         # Celery takes a while to import, and `submit` does without.
@@ -93,7 +100,7 @@ def worker(settings: Settings, model: str, asked_gpus: str | None) -> int:
     # The API that would say when they are ready may be out of this machine's reach.
     group = [
         program._replace(ready=None, verbose=True)
-        for program in programs.metered(_workers(settings, [served], found), settings)
+        for program in programs.metered(_workers(settings, served, found), settings)
     ]
     return _supervise("gpus", [group], settings)
 
@@ -166,14 +173,15 @@ def _embedded(
 
 
 def _workers(settings: Settings, models: Sequence[str], found: Sequence[Gpu]) -> list[Program]:
-    """One worker of each base on each GPU; without any, one on whatever device there is."""
+    """One worker of all bases on each GPU; without any, one of each on whatever device there is."""
     if not found:
-        return [programs.worker(settings, model) for model in models]
-    places = [(model, gpu) for model in models for gpu in found]
-    shares = gpus.shares(settings, [gpu for _, gpu in places])
+        return [programs.worker(settings, [model]) for model in models]
+    shares = gpus.shares(settings, found)
+    # Each begins with another base, so that none is cold as long as there are GPUs enough.
+    turned = [[*models[n % len(models) :], *models[: n % len(models)]] for n in range(len(found))]
     return [
-        programs.worker(share, model, gpu)
-        for (model, gpu), share in zip(places, shares, strict=True)
+        programs.worker(share, bases, gpu)
+        for share, bases, gpu in zip(shares, turned, found, strict=True)
     ]
 
 

@@ -72,7 +72,7 @@ class Arena:
         for component, path, module in fusable_modules(components):
             key = component, module.weight.shape, module.weight.dtype
             stacks.setdefault(key, {})[path] = module
-        groups = [_group(key[0], modules, twin_on_host) for key, modules in stacks.items()]
+        groups = [_group(key[0], _sorted(modules), twin_on_host) for key, modules in stacks.items()]
         return cls(sorted(groups, key=lambda group: -group.live.nbytes))
 
 
@@ -127,6 +127,15 @@ def span(indices: NDArray[np.integer]) -> slice | Tensor:
     if len(indices) and indices[-1] - indices[0] == len(indices) - 1:
         return slice(int(indices[0]), int(indices[-1]) + 1)
     return torch.from_numpy(indices.astype(np.int64))
+
+
+def _sorted(modules: Mapping[str, torch.nn.Module]) -> dict[str, torch.nn.Module]:
+    """By the ends of their paths, which is how adapters choose: so they touch whole runs."""
+
+    def kind(path: str) -> tuple[Sequence[str], str]:
+        return [name for name in reversed(path.split(".")) if not name.isdigit()], path
+
+    return {path: modules[path] for path in sorted(modules, key=kind)}
 
 
 def _group(component: str, modules: Mapping[str, torch.nn.Module], twin_on_host: bool) -> Group:

@@ -59,6 +59,9 @@ class Engine(Protocol):
     def applied(self) -> Sequence[AppliedLora]:
         """The adapters active now."""
 
+    def close(self) -> None:
+        """Gives back the device's memory; the engine is of no use afterwards."""
+
     def generate(self, spec: JobSpec, on_step: OnStep) -> Generation:
         """Makes `num_images` pictures, image i with seed + i.
 

@@ -1,8 +1,10 @@
 """An adapter in host memory, packed for one copy to the device: one block, factors by group."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +19,10 @@ from lorajobs.errors import LoraNotApplied
 RANK_STEP = 16
 #: Where factors may begin, bytes: what the widest loads need.
 _ALIGNED = 256
+#: Threads that copy into the blob: one core uses a small part of what the memory can take.
+_THREADS = 8
+_INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+Array = NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,8 +42,15 @@ class Bucket:
         """The inner size, filled up."""
         return self.down.shape[1]
 
+    @cached_property
+    def is_even(self) -> bool:
+        """True if all products have one strength."""
+        return bool((self.strengths == self.strengths[0]).all())
+
     def rows(self, slots: Slots) -> NDArray[np.int64]:
         """Where in this bucket each slot is, −1 where it is not."""
+        if slots is self.slots:
+            return np.arange(len(slots))
         at = np.searchsorted(self.slots, slots)
         at[at == len(self.slots)] = 0
         return np.where(self.slots[at] == slots, at, -1)
@@ -71,6 +84,10 @@ class Packed:
         """What it holds in host memory."""
         return self.blob.nbytes + sum(t.nbytes for x in self.loose.values() for t in x.tensors())
 
+    def offset(self, part: Tensor) -> int:
+        """Where a bucket's factors begin in the blob, bytes."""
+        return part.data_ptr() - self.blob.data_ptr()
+
     def layer(self, slot: Slot, shape: tuple[int, ...]) -> Layer | None:
         """What this adapter does to one weight."""
         if slot in self.loose:
@@ -99,11 +116,15 @@ def pack(parts: Parts, arena: Arena, *, pinned: bool) -> Packed:
     order = sorted(stacks, key=lambda key: (key[0], key[1], str(key[2])))
     sizes = [_size(arena, key, len(stacks[key])) for key in order]
     blob = torch.empty(sum(down + up for down, up in sizes), dtype=torch.uint8, pin_memory=pinned)
-    buckets, start = [], 0
+    buckets, copies, start = [], [], 0
     for key, (down, up) in zip(order, sizes, strict=True):
         place = blob[start : start + down], blob[start + down : start + down + up]
-        buckets.append(_bucket(key, stacks[key], arena, place))
+        bucket = _bucket(key, stacks[key], arena, place)
+        buckets.append(bucket)
+        copies += _copies(bucket, [stacks[key][slot] for slot in bucket.slots.tolist()])
         start += down + up
+    with ThreadPoolExecutor(_THREADS) as pool:
+        list(pool.map(_copy, (copies[n::_THREADS] for n in range(_THREADS))))
     return Packed(blob, tuple(buckets), loose, summary(parts))
 
 
@@ -126,15 +147,29 @@ def _bucket(
     number, slots = len(stack), sorted(stack)
     down = place[0].view(dtype)[: number * rank * width].view(number, rank, width)
     up = place[1].view(dtype)[: number * out * rank].view(number, out, rank)
-    for row, slot in enumerate(slots):
-        layer = stack[slot]
-        down[row, : layer.rank] = layer.down.flatten(1)
-        up[row, :, : layer.rank] = layer.up.flatten(1)
-        if layer.rank < rank:
-            down[row, layer.rank :] = 0
-            up[row, :, layer.rank :] = 0
     strengths = np.array([stack[slot].strength for slot in slots], np.float32)
     return Bucket(group, np.array(slots, np.int64), strengths, down, up)
+
+
+def _copies(bucket: Bucket, layers: Sequence[LowRank]) -> Iterator[tuple[Array, Array]]:
+    """Where each layer's factors go, and what they are; missing ranks are zeroed here."""
+    down, up = _bits(bucket.down), _bits(bucket.up)
+    for row, layer in enumerate(layers):
+        rank = layer.rank
+        yield down[row, :rank], _bits(layer.down.flatten(1))
+        yield up[row, :, :rank], _bits(layer.up.flatten(1))
+        down[row, rank:] = 0
+        up[row, :, rank:] = 0
+
+
+def _bits(tensor: Tensor) -> Array:
+    # numpy knows no bfloat16, and its copies, unlike torch's, start no threads of their own.
+    return tensor.view(_INTEGERS[tensor.itemsize]).numpy()
+
+
+def _copy(copies: Iterable[tuple[Array, Array]]) -> None:
+    for place, values in copies:
+        np.copyto(place, values)
 
 
 def _filled_up(rank: int) -> int:

@@ -77,18 +77,14 @@ def plan_of(arena: Arena, adapters: Sequence[tuple[Packed, float]]) -> Plan:
         shape = arena.groups[slot.group].shape
         layers = ((packed.layer(slot, shape), scale) for packed, scale in adapters)
         mixed.append(Mixed(slot, tuple((x, s) for x, s in layers if x is not None)))
-    works = []
-    for number in range(len(arena.groups)):
-        terms = tuple(
-            Term(bucket, scale)
-            for packed, scale in adapters
-            for bucket in packed.buckets
-            if bucket.group == number
-        )
-        if terms:
-            slots = np.unique(np.concatenate([term.bucket.slots for term in terms]))
-            slots = np.setdiff1d(slots, [slot.index for slot in odd if slot.group == number])
-            works.append(Work(number, slots, terms))
+    terms: dict[int, list[Term]] = {}
+    for packed, scale in adapters:
+        for bucket in packed.buckets:
+            terms.setdefault(bucket.group, []).append(Term(bucket, scale))
+    works = [
+        Work(number, _slots(found, [slot.index for slot in odd if slot.group == number]), (*found,))
+        for number, found in sorted(terms.items())
+    ]
     works = [work for work in works if len(work.slots)]
     return Plan(tuple(packed for packed, _ in adapters), tuple(works), tuple(mixed))
 
@@ -123,6 +119,13 @@ class BatchedFuser:
         size = self._groups[work.number].live[0].numel()
         at_once = max(1, CHUNK // size)
         return [work.slots[i : i + at_once] for i in range(0, len(work.slots), at_once)]
+
+
+def _slots(terms: Sequence[Term], odd: Sequence[int]) -> Slots:
+    if len(terms) == 1 and not odd:
+        return terms[0].bucket.slots
+    slots = np.unique(np.concatenate([term.bucket.slots for term in terms]))
+    return np.setdiff1d(slots, odd)
 
 
 def write_mixed(groups: Sequence[Group], mixed: Iterable[Mixed]) -> None:

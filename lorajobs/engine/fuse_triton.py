@@ -1,110 +1,44 @@
 """The sums of `fuse` in a single pass over the weights: each is read once and written once.
 
-One launch per group; a program computes one tile of one weight, in a fixed order whatever else is
-written with it, so a set of adapters gives the same bits by whatever way. They may differ from the
-reference's by one rounding, because tensor cores add up the products of a rank in another order.
-Factors arrive in one copy per group on a stream of their own, while earlier groups are computed.
+A launch per group, in an order of summation that depends on nothing but the adapters, so a set of
+them gives the same bits by whatever way. They may differ from the reference's by one rounding,
+because tensor cores add up the products of a rank in another order. Factors arrive in one copy per
+group on a stream of their own, while earlier groups are computed.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import triton
-import triton.language as tl
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lorajobs.engine.arena import Arena, Group, Slots, span
-from lorajobs.engine.blob import Bucket, Packed
+from lorajobs.engine.arena import Arena, Slots, runs, span
+from lorajobs.engine.blob import Packed
 from lorajobs.engine.fuse import BatchedFuser, Plan, Work, settle, write_mixed
+from lorajobs.engine.fuse_kernel import STEPS, Run, Table
 
-#: Rows and columns of a tile, and the warps that compute it.
-_TILE = 64, 128
-_WARPS = 4
-#: Inner sizes of one product of tiles; every rank is a multiple of the first.
-_STEPS = 16, 64
 #: Slots that the canary looks at together.
 _SAMPLE = 4
-
-
-@triton.jit(do_not_specialize=["terms"])
-def _fuse(  # type: ignore[no-untyped-def]  # noqa: ANN202
-    source,  # noqa: ANN001  W0: (n, out, width)
-    live,  # noqa: ANN001  W: likewise
-    factors,  # noqa: ANN001  all factors, one after another
-    reads,  # noqa: ANN001  which of `source` each program row reads
-    writes,  # noqa: ANN001  which of `live` it writes
-    heads,  # noqa: ANN001  of each term: where its down and up factors begin, and its rank
-    rows,  # noqa: ANN001  (n, terms): which row of the term, −1 for none
-    strengths,  # noqa: ANN001  (n, terms)
-    out,  # noqa: ANN001
-    width,  # noqa: ANN001
-    terms,  # noqa: ANN001
-    STEP: tl.constexpr,
-    HIGH: tl.constexpr,
-    WIDE: tl.constexpr,
-    PRECISION: tl.constexpr,
-):
-    number = tl.program_id(2)
-    o = tl.program_id(1) * HIGH + tl.arange(0, HIGH)
-    i = tl.program_id(0) * WIDE + tl.arange(0, WIDE)
-    r = tl.arange(0, STEP)
-    inside = (o[:, None] < out) & (i[None, :] < width)
-    tile = o[:, None].to(tl.int64) * width + i[None, :]
-    size = out.to(tl.int64) * width
-    total = tl.load(source + tl.load(reads + number) * size + tile, mask=inside, other=0.0)
-    total = total.to(tl.float32)
-    for term in range(terms):
-        row = tl.load(rows + number * terms + term)
-        if row >= 0:
-            rank = tl.multiple_of(tl.load(heads + 3 * term + 2), 16)
-            down = tl.multiple_of(tl.load(heads + 3 * term), 16) + row * rank * width
-            up = tl.multiple_of(tl.load(heads + 3 * term + 1), 16) + row * rank * out
-            product = tl.zeros((HIGH, WIDE), dtype=tl.float32)
-            for k in range(0, rank, STEP):
-                left = tl.load(
-                    factors + up + o[:, None] * rank + (k + r)[None, :],
-                    mask=o[:, None] < out,
-                    other=0.0,
-                )
-                right = tl.load(
-                    factors + down + (k + r)[:, None] * width + i[None, :],
-                    mask=i[None, :] < width,
-                    other=0.0,
-                )
-                product = tl.dot(left, right, product, input_precision=PRECISION)
-            total += tl.load(strengths + number * terms + term) * product
-    where = live + tl.load(writes + number) * size + tile
-    tl.store(where, total.to(live.dtype.element_ty), mask=inside)
-
-
-class _Job(NamedTuple):
-    """One launch; the arrays are as the kernel takes them."""
-
-    source: Tensor
-    live: Tensor
-    factors: Tensor
-    reads: NDArray[np.int64]
-    writes: NDArray[np.int64]
-    heads: NDArray[np.int64]
-    rows: NDArray[np.int64]
-    strengths: NDArray[np.float32]
+#: More runs of neighbouring slots than this are cheaper by a table.
+_RUNS = 4
+_PRECISIONS = (torch.float16, torch.bfloat16, torch.float32)
 
 
 class TritonFuser:
     """Implements `Fuser` on a CUDA device."""
 
     def __init__(self, arena: Arena) -> None:
-        """Compiles the kernel for the precisions that files have."""
+        """Compiles the kernel for half-precision files; others compile it at their first use."""
         self._groups = arena.groups
         self._reference = BatchedFuser(arena)
         self._device = arena.groups[0].live.device
         self._copies = torch.cuda.Stream(self._device)
-        for dtype in (torch.float16, torch.bfloat16, torch.float32):
-            for rank in _STEPS:
-                self._warm(arena.groups[0], dtype, rank)
+        #: False: all factors arrive before anything is computed, for comparison
+        self.overlapped = True
+        for dtype in (torch.float16, torch.bfloat16):
+            for rank in STEPS:
+                self._warm(dtype, rank)
 
     def write(self, plan: Plan, stale: Mapping[int, Slots]) -> None:
         """Copies the factors group by group and computes each group when its factors are there."""
@@ -114,25 +48,25 @@ class TritonFuser:
         arrived = [self._copy(work, plan.packs, staged, bases) for work in plan.works]
         for number, slots in stale.items():
             self._groups[number].restore(slots)
-        quick = [work for work in plan.works if _dtype(work) is not None]
-        jobs = [self._job(work, plan.packs, staged, bases) for work in quick]
-        events = dict(zip((work.number for work in plan.works), arrived, strict=True))
-        for work, launch in zip(quick, self._ready(jobs), strict=True):
-            main.wait_event(events[work.number])
-            launch.run()
-        for work in plan.works:
-            if _dtype(work) is None:
-                main.wait_event(events[work.number])
-                self._write_slowly(work)
+        if not self.overlapped:
+            self._copies.synchronize()
+        for work, event in zip(plan.works, arrived, strict=True):
+            main.wait_event(event)
+            if _is_quick(work):
+                self._write_quickly(work, plan.packs, staged, bases)
+            else:
+                group = self._groups[work.number]
+                for chunk in self._reference.samples(work):
+                    group.live[span(chunk)] = self._reference.expected(work, chunk)
         write_mixed(self._groups, plan.mixed)
         settle(self._groups)
 
     def expected(self, work: Work, slots: Slots) -> Tensor:
         """The same kernel on a few slots, into memory of their own."""
-        if _dtype(work) is None:
+        if not _is_quick(work):
             return self._reference.expected(work, slots)
-        group = self._groups[work.number]
-        source = group.pristine[span(slots)].to(self._device)
+        source = self._groups[work.number].pristine[span(slots)].to(self._device)
+        live = torch.empty_like(source)
         found, heads, rows, start = [], [], [], 0
         for bucket, _ in work.terms:
             at = bucket.rows(slots)
@@ -142,35 +76,26 @@ class TritonFuser:
             heads.append((start, start + down.numel(), bucket.rank))
             found += [down, up]
             start += down.numel() + up.numel()
-        live = torch.empty_like(source)
-        order = np.arange(len(slots))
         factors = torch.cat(found).to(self._device)
-        strengths = _strengths(work, slots)
-        job = _Job(
-            source, live, factors, order, order, np.array(heads), np.stack(rows, 1), strengths
-        )
-        for launch in self._ready([job]):
-            launch.run()
+        if _is_plain(work):
+            Run(source, live, factors, *heads[0], _strength(work)).launch()
+        else:
+            order = np.arange(len(slots))
+            table = np.stack(rows, axis=1), _strengths(work, slots)
+            Table(source, live, order, order, factors, np.array(heads), *table).launch()
         return live
 
     def samples(self, work: Work) -> Sequence[Slots]:
         """Any few slots: what is written to one does not depend on the others."""
-        if _dtype(work) is None:
+        if not _is_quick(work):
             return self._reference.samples(work)
         return [work.slots[i : i + _SAMPLE] for i in range(0, len(work.slots), _SAMPLE)]
 
-    def _warm(self, group: Group, dtype: torch.dtype, rank: int) -> None:
-        _, out, width = group.live.shape
-        none = torch.zeros((out + width) * rank, dtype=dtype, device=self._device)
-        source = group.pristine[:1].to(self._device)
-        one = np.zeros(1, np.int64)
-        heads = np.array([(0, width * rank, rank)])
-        strengths = np.ones((1, 1), np.float32)
-        job = _Job(
-            source, torch.empty_like(source), none, one, one, heads, one[:, None], strengths
-        )
-        for launch in self._ready([job]):
-            launch.run()
+    def _warm(self, dtype: torch.dtype, rank: int) -> None:
+        source = self._groups[0].pristine[:1].to(self._device)
+        _, out, width = source.shape
+        factors = torch.zeros((out + width) * rank, dtype=dtype, device=self._device)
+        Run(source, torch.empty_like(source), factors, 0, width * rank, rank, 1.0).launch()
 
     def _room(self, plan: Plan) -> tuple[Tensor, dict[int, int]]:
         """Device memory for all blobs, and where each begins, by its identity."""
@@ -192,7 +117,8 @@ class TritonFuser:
             for packed in packs:
                 here = [bucket for bucket in packed.buckets if bucket.group == work.number]
                 if here:
-                    start, end = _offset(packed, here[0].down), _end(packed, here[-1].up)
+                    start = packed.offset(here[0].down)
+                    end = packed.offset(here[-1].up) + here[-1].up.nbytes
                     base = bases[id(packed)]
                     place = staged[base + start : base + end]
                     place.copy_(packed.blob[start:end], non_blocking=True)
@@ -200,110 +126,50 @@ class TritonFuser:
             event.record(self._copies)
         return event
 
-    def _job(
+    def _write_quickly(
         self, work: Work, packs: Sequence[Packed], staged: Tensor, bases: Mapping[int, int]
-    ) -> _Job:
+    ) -> None:
         group = self._groups[work.number]
+        source = group.pristine if group.is_twin_near else group.live
         owners = {id(bucket): packed for packed in packs for bucket in packed.buckets}
-        dtype = work.terms[0].bucket.down.dtype
+        factors = staged.view(work.terms[0].bucket.down.dtype)
         heads = []
         for bucket, _ in work.terms:
             packed = owners[id(bucket)]
-            base = bases[id(packed)]
-            starts = base + _offset(packed, bucket.down), base + _offset(packed, bucket.up)
-            heads.append((*(start // dtype.itemsize for start in starts), bucket.rank))
-        return _Job(
-            group.pristine if group.is_twin_near else group.live,
-            group.live,
-            staged.view(dtype),
-            work.slots,
-            work.slots,
-            np.array(heads),
-            np.stack([bucket.rows(work.slots) for bucket, _ in work.terms], axis=1),
-            _strengths(work, work.slots),
-        )
-
-    def _ready(self, jobs: Sequence[_Job]) -> Sequence["_Launch"]:
-        """Brings the small tables of all launches to the device in one copy."""
-        tables = [
-            array
-            for job in jobs
-            for array in (job.reads, job.writes, job.heads, job.rows, job.strengths)
-        ]
-        starts = np.cumsum([0, *(-(-array.nbytes // 16) * 16 for array in tables)])
-        block = torch.empty(int(starts[-1]), dtype=torch.uint8, pin_memory=True)
-        held = block.numpy()
-        for start, array in zip(starts, tables, strict=False):
-            held[start : start + array.nbytes] = np.ascontiguousarray(array).view(np.uint8).ravel()
-        there = block.to(self._device, non_blocking=True)
-        placed = [
-            there[start : start + array.nbytes].view(_TORCH[array.dtype])
-            for start, array in zip(starts, tables, strict=False)
-        ]
-        return [_Launch(job, placed[5 * n : 5 * n + 5]) for n, job in enumerate(jobs)]
-
-    def _write_slowly(self, work: Work) -> None:
-        group = self._groups[work.number]
-        for chunk in self._reference.samples(work):
-            group.live[span(chunk)] = self._reference.expected(work, chunk)
+            ends = (bases[id(packed)] + packed.offset(x) for x in (bucket.down, bucket.up))
+            heads.append((*(end // factors.itemsize for end in ends), bucket.rank))
+        if not _is_plain(work):
+            rows = np.stack([bucket.rows(work.slots) for bucket, _ in work.terms], axis=1)
+            table = np.array(heads), rows, _strengths(work, work.slots)
+            Table(source, group.live, work.slots, work.slots, factors, *table).launch()
+            return
+        down, up, rank = heads[0]
+        _, out, width = group.live.shape
+        for run in runs(work.slots):
+            place = source[run], group.live[run]
+            Run(*place, factors, down, up, rank, _strength(work)).launch()
+            down += (run.stop - run.start) * rank * width
+            up += (run.stop - run.start) * rank * out
 
 
-_TORCH: Mapping[Any, torch.dtype] = {
-    np.dtype(np.int64): torch.int64,
-    np.dtype(np.float32): torch.float32,
-}
-
-
-class _Launch(NamedTuple):
-    """A launch with its tables on the device."""
-
-    job: _Job
-    tables: Sequence[Tensor]
-
-    def run(self) -> None:
-        """Enqueues it on the current stream."""
-        source, live, factors = self.job.source, self.job.live, self.job.factors
-        _, out, width = live.shape
-        high, wide = _TILE
-        grid = (-(-width // wide), -(-out // high), len(self.job.reads))
-        ranks = self.job.heads[:, 2]
-        _fuse[grid](
-            source,
-            live,
-            factors,
-            *self.tables,
-            out,
-            width,
-            len(ranks),
-            STEP=max(step for step in _STEPS if not (ranks % step).any()),
-            HIGH=high,
-            WIDE=wide,
-            # Not TF32, which would round single precision to 11 bits.
-            PRECISION="ieee" if factors.dtype == torch.float32 else "tf32",
-            num_warps=_WARPS,
-        )
-
-
-def _dtype(work: Work) -> torch.dtype | None:
-    """The precision of all its factors, None if they have several or one without products."""
+def _is_quick(work: Work) -> bool:
+    """True if the kernels can do it: all factors have one precision that tensor cores take."""
     dtypes = {term.bucket.down.dtype for term in work.terms}
-    dtype = dtypes.pop()
-    fit = not dtypes and dtype in (torch.float16, torch.bfloat16, torch.float32)
-    return dtype if fit else None
+    return len(dtypes) == 1 and dtypes.pop() in _PRECISIONS
+
+
+def _is_plain(work: Work) -> bool:
+    """True if one bucket of one strength has a product for each slot, and few runs hold them."""
+    bucket = work.terms[0].bucket
+    if len(work.terms) > 1 or len(bucket.slots) != len(work.slots):
+        return False
+    return bucket.is_even and np.count_nonzero(np.diff(work.slots) != 1) < _RUNS
+
+
+def _strength(work: Work) -> float:
+    return float(_strengths(work, work.slots[:1])[0, 0])
 
 
 def _strengths(work: Work, slots: Slots) -> NDArray[np.float32]:
-    return np.stack([_column(bucket, scale, slots) for bucket, scale in work.terms], axis=1)
-
-
-def _column(bucket: Bucket, scale: float, slots: Slots) -> NDArray[np.float32]:
     # Where a slot has no row the kernel reads nothing, so any number will do.
-    return bucket.strengths[bucket.rows(slots)] * np.float32(scale)
-
-
-def _offset(packed: Packed, part: Tensor) -> int:
-    return part.data_ptr() - packed.blob.data_ptr()
-
-
-def _end(packed: Packed, part: Tensor) -> int:
-    return _offset(packed, part) + part.nbytes
+    return np.stack([b.strengths[b.rows(slots)] * np.float32(s) for b, s in work.terms], axis=1)

@@ -31,8 +31,8 @@ class InPlaceRack:
         """Takes an arena whose weights are pristine."""
         self.placement = placement
         self.applied: tuple[AppliedLora, ...] = ()
-        self._arena = arena
-        self._fuser = fuser
+        self.arena = arena
+        self.fuser = fuser
         self._cache = cache
         self._read = read
         self._pinned = arena.groups[0].live.device.type == "cuda"
@@ -63,11 +63,15 @@ class InPlaceRack:
             if asked != self._active:
                 self._cache.hold([name for name, _ in asked])
                 packs = {content(adapter): self._packed(adapter) for adapter in adapters}
-                self._write(plan_of(self._arena, [(packs[name], s) for name, s in asked]))
+                self._write(plan_of(self.arena, [(packs[name], s) for name, s in asked]))
                 self._active = asked
                 self._summaries = {name: packed.summary for name, packed in packs.items()}
         self.applied = tuple(applied_lora(a, self._summaries[content(a)]) for a in adapters)
         return self.applied
+
+    def forget(self) -> None:
+        """Gives back the host memory of all adapters but the active ones."""
+        self._cache.clear()
 
     def check(self) -> None:
         """Compares some weights with what they must be now, to the bit.
@@ -75,20 +79,20 @@ class InPlaceRack:
         Raises: BaseCorrupt naming a weight that differs.
         """
         for work in self._chance.sample(self._plan.works, min(SAMPLES, len(self._plan.works))):
-            slots = self._chance.choice(self._fuser.samples(work))
-            self._compare(work.number, slots, self._fuser.expected(work, slots))
+            slots = self._chance.choice(self.fuser.samples(work))
+            self._compare(work.number, slots, self.fuser.expected(work, slots))
         for mixed in self._chance.sample(self._plan.mixed, min(SAMPLES, len(self._plan.mixed))):
-            expected = expected_mixed(self._arena.groups, mixed)[None]
+            expected = expected_mixed(self.arena.groups, mixed)[None]
             self._compare(mixed.slot.group, np.array([mixed.slot.index]), expected)
         for _ in range(SAMPLES):
-            number = self._chance.randrange(len(self._arena.groups))
-            group = self._arena.groups[number]
+            number = self._chance.randrange(len(self.arena.groups))
+            group = self.arena.groups[number]
             index = np.array([self._chance.randrange(len(group.paths))])
             if index[0] not in self._dirty.get(number, ()):
                 self._compare(number, index, group.pristine[span(index)].to(group.live.device))
 
     def _compare(self, number: int, slots: Slots, expected: torch.Tensor) -> None:
-        group = self._arena.groups[number]
+        group = self.arena.groups[number]
         # As integers, so that a NaN equals itself.
         kind = torch.int32 if expected.dtype.itemsize == 4 else torch.int16
         same = (group.live[span(slots)].view(kind) == expected.view(kind)).flatten(1).all(1)
@@ -109,18 +113,19 @@ class InPlaceRack:
 
     def _packed(self, adapter: LocalAdapter) -> Packed:
         def make() -> Packed:
-            return pack(self._read(adapter), self._arena, pinned=self._pinned)
+            return pack(self._read(adapter), self.arena, pinned=self._pinned)
 
         return self._cache.get(content(adapter), make)
-
 
     def _write(self, plan: Plan) -> None:
         """Writes what the plan touches and restores what is dirty beyond it."""
         touched = plan.slots()
-        stale = {n: np.setdiff1d(s, touched.get(n, ())) for n, s in self._dirty.items()}
+        stale = {
+            n: np.setdiff1d(slots, touched[n]) if n in touched else slots
+            for n, slots in self._dirty.items()
+        }
         for number, slots in touched.items():
             self._dirty[number] = np.union1d(self._dirty.get(number, slots), slots)
         with torch.inference_mode():
-            self._fuser.write(plan, {n: slots for n, slots in stale.items() if len(slots)})
+            self.fuser.write(plan, {n: slots for n, slots in stale.items() if len(slots)})
         self._dirty, self._plan = touched, plan
-

@@ -37,6 +37,8 @@ class LoraFile(NamedTuple):
 
     tensors: dict[str, Tensor]
     metadata: dict[str, str]
+    #: the bytes of all tensors
+    body: Tensor
 
 
 def header(path: Path) -> Header:
@@ -56,15 +58,7 @@ def load(path: Path, header: Header) -> LoraFile:
     Raises: LoraInvalidFile, LoraUnsupported naming a tensor of a dtype that has no place in an
     adapter.
     """
-    body = bytearray(header.bytes)
-    try:
-        with path.open("rb") as file:
-            file.seek(header.start)
-            if file.readinto(body) < header.bytes:
-                raise LoraInvalidFile(f"{path.name} became shorter while it was read")
-    except OSError as error:
-        raise LoraInvalidFile(f"the file cannot be read: {error}") from error
-    whole = torch.frombuffer(body, dtype=torch.uint8) if body else torch.empty(0, dtype=torch.uint8)
+    whole = _mapped(path, header)
     tensors = {}
     for name, (dtype, shape, (begin, end)) in header.tensors.items():
         if dtype not in _DTYPES:
@@ -73,11 +67,23 @@ def load(path: Path, header: Header) -> LoraFile:
         # A view needs an aligned start, which the format does not promise.
         part = whole[begin:end] if begin % kind.itemsize == 0 else whole[begin:end].clone()
         tensors[name] = part.view(kind).view(shape).to(_READ_AS.get(kind, kind))
-    return LoraFile(tensors, dict(header.metadata))
+    return LoraFile(tensors, dict(header.metadata), whole)
+
+
+def _mapped(path: Path, header: Header) -> Tensor:
+    """The bytes after the header, straight from the page cache: nothing is copied yet."""
+    size = header.start + header.bytes
+    try:
+        storage = torch.UntypedStorage.from_file(str(path), shared=False, nbytes=size)
+    except (OSError, RuntimeError) as error:
+        raise LoraInvalidFile(f"the file cannot be read: {error}") from error
+    return torch.empty(0, dtype=torch.uint8).set_(storage)[header.start :]  # type: ignore[call-overload]
 
 
 def require_finite(file: LoraFile) -> None:
     """Raises: LoraNotFinite, naming the tensors with a NaN or infinite value."""
+    if _is_finite_at_once(file):
+        return
     floats = {name: t for name, t in file.tensors.items() if t.is_floating_point() and t.numel()}
     broken = [name for name, tensor in floats.items() if not _is_finite(tensor)]
     if broken:
@@ -85,6 +91,20 @@ def require_finite(file: LoraFile) -> None:
             f"{len(broken)} of its {len(file.tensors)} tensors are not finite (NaN or infinite): "
             f"{listed(broken)}"
         )
+
+
+def _is_finite_at_once(file: LoraFile) -> bool:
+    """One fast pass over all tensors if they have one precision and lie one after another."""
+    dtypes = {tensor.dtype for tensor in file.tensors.values()}
+    kind = next(iter(dtypes), torch.int64)
+    if len(dtypes) > 1 or not kind.is_floating_point or file.body.data_ptr() % kind.itemsize:
+        return False
+    if sum(tensor.nbytes for tensor in file.tensors.values()) != file.body.nbytes:
+        return False
+    if not file.body.nbytes:
+        return False
+    low, high = torch.aminmax(file.body.view(kind))
+    return bool(low.isfinite() & high.isfinite())
 
 
 def _is_finite(tensor: Tensor) -> bool:

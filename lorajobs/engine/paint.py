@@ -37,8 +37,9 @@ class PaintEngine:
     raises that error after half of the steps.
     """
 
-    def __init__(self, step_s: float = 0.0, swap_s: float = 0.0) -> None:
-        """How many seconds each denoise step and each change of the adapters take."""
+    def __init__(self, step_s: float = 0.0, swap_s: float = 0.0, load_s: float = 0.0) -> None:
+        """How many seconds a denoise step, a change of the adapters and loading the base take."""
+        self._load_s = load_s
         self._step_s = step_s
         self._swap_s = swap_s
         self._loaded = False
@@ -46,7 +47,12 @@ class PaintEngine:
 
     def load(self) -> None:
         """Nothing to load, but nothing works before."""
+        time.sleep(self._load_s)
         self._loaded = True
+
+    def close(self) -> None:
+        """Nothing works any more."""
+        self._loaded = False
 
     def preload(self, adapters: Sequence[LocalAdapter]) -> None:
         """Checks that the files are there.

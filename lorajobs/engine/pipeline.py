@@ -1,5 +1,6 @@
 """The engine on diffusers: one warm pipeline with a rack of adapters."""
 
+import gc
 import inspect
 from collections.abc import Sequence
 from pathlib import Path
@@ -66,6 +67,13 @@ class DiffusersEngine:
     def applied(self) -> Sequence[AppliedLora]:
         """The adapters active now."""
         return self._rack.applied if self._rack else ()
+
+    def close(self) -> None:
+        """Gives back the device's memory."""
+        self._pipe, self._rack, self._readers = None, None, []
+        gc.collect()
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def generate(self, spec: JobSpec, on_step: OnStep) -> Generation:
         """Makes `num_images` pictures, image i with seed + i, each on its own.

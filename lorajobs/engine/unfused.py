@@ -122,6 +122,7 @@ class UnfusedRack:
                 continue
             with _quiet():
                 self._pipe.delete_adapters(name)
+            del self._summaries[name]
             for component in self._residents.pop(name):
                 # diffusers leaves the entry of a text encoder behind.
                 getattr(getattr(self._pipe, component), "peft_config", {}).pop(name, None)
@@ -129,6 +130,7 @@ class UnfusedRack:
     def _unload_all(self) -> None:
         self._pipe.unload_lora_weights()
         self._residents.clear()
+        self._summaries.clear()
         self._active = ()
 
     def _set(self, active: Active) -> None:

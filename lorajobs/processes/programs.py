@@ -44,16 +44,19 @@ def api(settings: Settings) -> Program:
     return Program("api", argv, settings.environ(), _answers(settings), grace_s=35)
 
 
-def worker(settings: Settings, model: str, gpu: Gpu | None = None) -> Program:
-    """A worker of one base model, on the GPU that its settings name; ready once the API says so."""
+def worker(settings: Settings, models: Sequence[str], gpu: Gpu | None = None) -> Program:
+    """A worker of these bases, on the GPU that its settings name; ready once its first is warm."""
 
     def warm() -> bool:
         with suppress(ClientError), Client(settings.api_url, timeout_s=1) as client:
-            return any(m["id"] == model and m["state"] == "warm" for m in client.models())
+            return any(m["id"] == models[0] and m["state"] == "warm" for m in client.models())
         return False
 
-    name = f"worker.{model}" if gpu is None else f"worker.{model}.gpu{gpu.number}"
-    argv = [sys.executable, "-m", "lorajobs", "worker", "--model", model]
+    bases = "+".join(models)
+    name = f"worker.{bases}" if gpu is None else f"worker.{bases}.gpu{gpu.number}"
+    argv = [sys.executable, "-m", "lorajobs", "worker"]
+    for model in models:
+        argv += ["--model", model]
     # After the grace its child has one step's time to stop before it is killed.
     ends_s = settings.shutdown_grace_s + settings.step_timeout_s + HAND_BACK_S
     return Program(name, argv, settings.environ(), warm, grace_s=ends_s)

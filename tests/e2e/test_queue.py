@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import redis
 
+from lorajobs.celery import make_app
+from lorajobs.settings import Settings
 from tests.services.line import Line, children_of, line
 from tests.services.valkey import valkey
 
@@ -126,6 +128,24 @@ def test_a_canceled_job_stops_and_the_worker_stays_warm(running: Line, painter: 
     assert running.run()["attempts"] == 1
     again = running.http.post(f"/v1/jobs/{job['id']}/cancel")
     assert (again.status_code, again.json()["status"]) == (200, "canceled")
+
+
+def test_terminate_kills_a_child_that_does_not_stop_in_its_grace(running: Line) -> None:
+    patience = {"LORAJOBS_CANCEL_GRACE_S": "0", "LORAJOBS_STEP_TIMEOUT_S": "60"}
+    slow = running.start_painter("stubborn", step_s=3.0, **patience)
+    job, other = running.submit(num_inference_steps=100), running.submit(num_inference_steps=1)
+    running.reached(job["id"], lambda j: j["progress"]["step"] > 0)
+    (child,) = children_of(slow.pid)
+    with make_app(Settings(redis_url=running.env["LORAJOBS_REDIS_URL"])) as app:
+        # As Flower does.
+        app.control.revoke(job["id"], terminate=True)
+        ended = running.ended(job["id"])
+    assert (ended["status"], ended["attempts"]) == ("canceled", 1)
+    # Nobody else's job ended with it.
+    following = running.ended(other["id"])
+    assert (following["status"], following["attempts"]) == ("succeeded", 1)
+    assert children_of(slow.pid) != [child]
+    running.stop([slow])
 
 
 def test_a_job_that_kills_its_worker_fails_after_its_attempts(running: Line, painter: int) -> None:

@@ -43,8 +43,8 @@ def proxy(running: Line) -> Iterator[CutProxy]:
         yield made
 
 
-def _through(proxy: CutProxy) -> dict[str, str]:
-    return {"LORAJOBS_REDIS_URL": f"redis://{HOST}:{proxy.port}/0"}
+def _through(proxy: CutProxy) -> str:
+    return f"redis://{HOST}:{proxy.port}/0"
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def _through(proxy: CutProxy) -> dict[str, str]:
 def test_a_worker_goes_on_although_the_answer_to_its_ticket_is_lost(
     running: Line, proxy: CutProxy, killed: bool, words: bytes
 ) -> None:
-    painter = running.start_painter(step_s=0.05, **_through(proxy))
+    painter = running.start_painter(step_s=0.05, LORAJOBS_REDIS_URL=_through(proxy))
     job = running.submit(num_inference_steps=20)
     running.reached(job["id"], lambda j: j["progress"]["step"] > 0)
     proxy.cut_at(words)
@@ -70,7 +70,8 @@ def test_a_courier_goes_on_although_the_answers_to_as_many_messages_as_it_may_ho
     running: Line, proxy: CutProxy
 ) -> None:
     proxy.cut_at(ACKNOWLEDGE, times=PREFETCH)
-    courier = running.start("cut-courier", "-m", "lorajobs", "courier", **_through(proxy))
+    through = _through(proxy)
+    courier = running.start("cut-courier", "-m", "lorajobs", "courier", LORAJOBS_REDIS_URL=through)
     with receiver() as hooks:
 
         def announced() -> set[str]:

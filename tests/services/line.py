@@ -72,11 +72,18 @@ class Line:
         return self.start("courier", "-m", "lorajobs", "courier")
 
     def start_painter(
-        self, name: str = "painter", step_s: float = 0.0, swap_s: float = 0.0, **env: str
+        self,
+        name: str = "painter",
+        *,
+        step_s: float = 0.0,
+        swap_s: float = 0.0,
+        load_s: float = 0.0,
+        bases: str = "demo",
+        **env: str,
     ) -> "subprocess.Popen[bytes]":
         """Starts a worker that paints, and waits until it is warm."""
-        costs = (str(step_s), str(swap_s))
-        return self._warm(name, "-m", "tests.services.paint_worker", "demo", *costs, **env)
+        costs = (str(step_s), str(swap_s), str(load_s))
+        return self._warm(name, "-m", "tests.services.paint_worker", bases, *costs, **env)
 
     def start_worker(self, name: str = "worker") -> subprocess.Popen[bytes]:
         """Starts a worker on the demo base, and waits until it is warm."""
@@ -92,8 +99,8 @@ class Line:
 
     def warm_workers(self) -> list[dict[str, Any]]:
         """The live workers that have their base loaded."""
-        (model,) = self.http.get("/v1/models").raise_for_status().json()["models"]
-        return [w for w in model["workers"] if w["state"] == "warm"]
+        models = self.http.get("/v1/models").raise_for_status().json()["models"]
+        return [w for model in models for w in model["workers"] if w["state"] == "warm"]
 
     def answers(self, path: str) -> bool:
         """True if the API answers 200 there."""

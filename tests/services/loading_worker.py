@@ -21,4 +21,4 @@ def _loading(entry: ModelEntry, settings: Settings) -> Engine:
 
 
 if __name__ == "__main__":
-    sys.exit(run_worker(Settings.from_env(), sys.argv[1], _loading))
+    sys.exit(run_worker(Settings.from_env(), sys.argv[1].split(","), _loading))

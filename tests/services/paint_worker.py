@@ -1,6 +1,7 @@
 """A real worker process that paints instead of running a pipeline; for tests of the queue.
 
-Arguments: the base, and the seconds that a step and, if given, a change of adapters take.
+Arguments: the bases with commas between them, and the seconds that a step and, if
+given, a change of adapters and loading a base take.
 """
 
 import sys
@@ -17,4 +18,4 @@ def _paint(entry: ModelEntry, settings: Settings) -> Engine:
 
 
 if __name__ == "__main__":
-    sys.exit(run_worker(Settings.from_env(), sys.argv[1], _paint))
+    sys.exit(run_worker(Settings.from_env(), sys.argv[1].split(","), _paint))

@@ -10,9 +10,10 @@ from lorajobs.adapters.label import Label
 from lorajobs.adapters.library import Library
 from lorajobs.adapters.registry import MemoryLoraRegistry
 from lorajobs.attempt import Bench
+from lorajobs.bases import Bases
 from lorajobs.catalog import Catalog
 from lorajobs.ending import Ending
-from lorajobs.engine.base import LocalAdapter
+from lorajobs.engine.base import Engine, LocalAdapter
 from lorajobs.engine.paint import PaintEngine
 from lorajobs.errors import StoreUnavailable, UploadFailed
 from lorajobs.jobs import AdapterUse, AppliedLora, Job, JobStatus, Lease, Outcome, Stage
@@ -44,19 +45,23 @@ class Shop:
         assert record is not None
         return use(name, scale).model_copy(update={"adapter": self.library.pin(record)})
 
-    def run(self, job: Job, ticket: str = "t1", **parts: object) -> tuple[Ending, str]:
+    def run(
+        self, job: Job, ticket: str = "t1", engine: Engine | None = None, **parts: object
+    ) -> tuple[Ending, str]:
         self.store.submit(job, None)
         lease = self.store.claim("demo", job.id, "w1", ticket)
         assert lease is not None
-        return attempt.run(self.bench(**parts), lease)
+        return attempt.run(self.bench(engine, **parts), lease)
 
-    def bench(self, **parts: object) -> Bench:
+    def bench(self, engine: Engine | None = None, **parts: object) -> Bench:
+        bases = Bases(lambda model: engine or self.engine, self.page.say_base)
+        bases.engine("demo")
         return Bench(
             **{  # type: ignore[arg-type]
                 "settings": self.settings,
                 "store": self.store,
                 "library": self.library,
-                "engine": self.engine,
+                "bases": bases,
                 "objects": self.objects,
                 "page": self.page,
                 **parts,

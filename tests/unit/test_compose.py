@@ -89,7 +89,7 @@ def test_our_images_run_as_nobody_special(services: dict[str, Any]) -> None:
 def test_a_stopped_worker_can_hand_its_job_back_before_it_is_killed(
     services: dict[str, Any],
 ) -> None:
-    needed_s = programs.worker(Settings(), "demo").grace_s
+    needed_s = programs.worker(Settings(), ["demo"]).grace_s
     for name in ("worker", "worker-cpu"):
         given = re.fullmatch(r"(\d+)m(\d+)s", services[name]["stop_grace_period"])
         assert given

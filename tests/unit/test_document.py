@@ -86,6 +86,7 @@ def test_a_waiting_job() -> None:
         "error": None,
         "metrics": {
             "queue_s": None,
+            "base_s": None,
             "fetch_s": None,
             "swap_s": None,
             "generate_s": None,

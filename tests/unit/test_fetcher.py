@@ -57,7 +57,7 @@ class Desk:
         self.store = MemoryJobStore()
         self.shelf = Shelf()
         self.told: list[FetchReport] = []
-        self.fetcher = Fetcher(self.store, self.shelf, "demo", max_attempts, self.told.append)
+        self.fetcher = Fetcher(self.store, self.shelf, ["demo"], max_attempts, self.told.append)
 
     def submit(self, *names: str) -> Job:
         job = a_job(loras=tuple(use(name) for name in names))

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from lorajobs.adapters.cache import DiskCache, Held
+from lorajobs.adapters.cache import GIGABYTE, DiskCache, Held
 from lorajobs.adapters.disk_tier import KEEP_S
 from lorajobs.errors import LoraTooLarge, NoRoomAhead
+from lorajobs.settings import Settings
 from tests.lora_files import lora
 
 FILES = {name: lora(float(number)) for number, name in enumerate("abcdefgh", start=1)}
@@ -222,3 +223,16 @@ def test_a_folder_that_cannot_be_written_stops_no_worker(
     (tmp_path / "file").write_text("a file where the cache belongs")
     DiskCache(tmp_path / "file", SIZE).sweep()
     assert "is not swept" in caplog.text
+
+
+@pytest.mark.parametrize(("files", "stay"), [(2.5, 2), (0, 5)])
+def test_the_settings_name_folder_and_budget(tmp_path: Path, files: float, stay: int) -> None:
+    settings = Settings(
+        data_dir=tmp_path, lora_max_bytes=2 * SIZE, disk_cache_gb=files * SIZE / GIGABYTE
+    )
+    cache = DiskCache.of(settings)
+    for name in "abcde":
+        fetch = Disk(tmp_path, None).source(name)
+        cache.ensure(sha(name), SIZE, fetch, name).release()
+    assert cache.census() == (stay, stay * SIZE)
+    assert len(list((tmp_path / "adapters").glob("*.safetensors"))) == stay

@@ -50,7 +50,7 @@ class Sinking:
                 low = min(self.height.values())
                 victim = next(k for k in self.order if self.height[k] == low)
                 for table in (self.size, self.gain, self.uses, self.height):
-                    table.pop(victim)  # type: ignore[attr-defined]
+                    table.pop(victim)
                 self.order.remove(victim)
                 self.height = {k: h - low for k, h in self.height.items()}
                 gone.append(victim)

@@ -25,16 +25,16 @@ def test_the_api_does_not_import_from_the_callers_folder() -> None:
 
 
 def test_a_worker_has_time_to_hand_its_running_job_back() -> None:
-    program = programs.worker(Settings(shutdown_grace_s=60, step_timeout_s=7), "demo")
+    program = programs.worker(Settings(shutdown_grace_s=60, step_timeout_s=7), ["demo"])
     assert program.argv[-3:] == ["worker", "--model", "demo"]
     assert program.grace_s == 60 + 7 + programs.HAND_BACK_S
 
 
 def test_a_worker_of_a_gpu_is_named_after_it() -> None:
     gpu = Gpu(3, "GPU-a", "NVIDIA H200", "143771 MiB")
-    program = programs.worker(Settings(), "demo", gpu)
+    program = programs.worker(Settings(), ["demo"], gpu)
     assert program.name == "worker.demo.gpu3"
-    assert program.argv == programs.worker(Settings(), "demo").argv
+    assert program.argv == programs.worker(Settings(), ["demo"]).argv
 
 
 def test_a_process_reads_the_settings_of_the_group() -> None:
@@ -44,7 +44,7 @@ def test_a_process_reads_the_settings_of_the_group() -> None:
 
 def test_nothing_is_ready_where_no_api_answers() -> None:
     settings = Settings(api_url="http://127.0.0.1:1")
-    for program in (programs.api(settings), programs.worker(settings, "demo")):
+    for program in (programs.api(settings), programs.worker(settings, ["demo"])):
         assert program.ready is not None
         assert not program.ready()
 
@@ -70,7 +70,7 @@ def test_which_addresses_only_this_machine_reaches(host: str, loopback: bool) ->
 
 def test_each_process_of_a_group_has_its_own_port_for_metrics() -> None:
     settings = Settings(metrics_port=9100)
-    group = [programs.worker(settings, "a"), programs.worker(settings, "b")]
+    group = [programs.worker(settings, ["a"]), programs.worker(settings, ["b"])]
     group.append(programs.courier(settings))
     ports = [program.env["LORAJOBS_METRICS_PORT"] for program in programs.metered(group, settings)]
     assert ports == ["9100", "9101", "9102"]

@@ -1,0 +1,48 @@
+"""The base that a worker's child has loaded, one at a time."""
+
+import time
+from collections.abc import Callable, Sequence
+
+from lorajobs.engine.base import Engine
+from lorajobs.jobs import AppliedLora
+
+
+class Bases:
+    """Loads the base that a job needs in place of the one before."""
+
+    def __init__(
+        self, open_engine: Callable[[str], Engine], say_base: Callable[[str, float], None]
+    ) -> None:
+        """`open_engine` loads a base by its id; `say_base` hears what is loaded and how long
+        that took, seconds.
+        """
+        self._open_engine = open_engine
+        self._say_base = say_base
+        self._engine: Engine | None = None
+        self._model = ""
+
+    def has(self, model: str) -> bool:
+        """True if this base is loaded."""
+        return self._engine is not None and model == self._model
+
+    def engine(self, model: str) -> Engine:
+        """The engine of this base, which is loaded first unless it is.
+
+        Raises: BaseLoadFailed and what loading pre-loaded adapters raises; no base is loaded then.
+        """
+        if self._engine is None or model != self._model:
+            self._close()
+            begun = time.monotonic()
+            self._engine = self._open_engine(model)
+            self._model = model
+            self._say_base(model, time.monotonic() - begun)
+        return self._engine
+
+    def applied(self) -> Sequence[AppliedLora]:
+        """The adapters that are active now."""
+        return self._engine.applied() if self._engine else ()
+
+    def _close(self) -> None:
+        if self._engine is not None:
+            self._engine.close()
+            self._engine = None

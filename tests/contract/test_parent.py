@@ -1,0 +1,145 @@
+"""A worker's parent exchanges tickets for jobs, on a real Valkey and broker."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lorajobs.catalog import DEMO, Catalog
+from lorajobs.celery import make_app
+from lorajobs.jobs import Job, shas_of
+from lorajobs.parent import AdaptersOnTheWay, BaseElsewhere, Parent
+from lorajobs.redis_client import connect
+from lorajobs.redis_store import RedisJobStore
+from lorajobs.settings import Settings
+from lorajobs.snapshot import Snapshot
+from lorajobs.store import WorkerState
+from lorajobs.tickets import TicketQueue
+from lorajobs.worker_page import WorkerPage
+from tests.jobs import a_job, an_adapter, use
+
+LOAD_S = 1000.0
+
+
+class Plant:
+    """A parent of two bases, with what it sees."""
+
+    def __init__(self, client: Any, settings: Settings, folder: Path) -> None:
+        config = folder / "lorajobs.toml"
+        path = DEMO.parent / "base"
+        config.write_text(f'[models.demo]\npath = "{path}"\n[models.twin]\npath = "{path}"\n')
+        catalog = Catalog.load(config)
+        self.app = make_app(settings)
+        self.store = RedisJobStore(client)
+        self.here: set[str] = set()
+        self.tickets = TicketQueue(self.app, settings)
+        self.parent = Parent(
+            settings=settings,
+            name="me",
+            entries=[catalog.require("demo"), catalog.require("twin")],
+            store=self.store,
+            workers=self.store,
+            rescuing=self.store,
+            catalog=catalog,
+            queue=self.tickets,
+            page=WorkerPage(),
+            is_here=self.here.__contains__,
+        )
+        self.parent.page.say_base("demo", LOAD_S)
+
+    def submit(self, model: str, *loras: str) -> Job:
+        job = a_job(model=model, loras=tuple(use(name) for name in loras))
+        self.store.submit(job, None)
+        return job
+
+    def claim(self, base: str, ticket: str = "t1") -> str | None:
+        job = self.parent.claim(ticket, f"base.{base}")
+        return job.id if job else None
+
+    def neighbour(self, model: str, job_id: str | None = None) -> None:
+        self.store.put_worker(WorkerState("other", model, "warm", (), job_id), 60)
+
+
+@pytest.fixture
+def plant(valkey_url: str, tmp_path: Path) -> Iterator[Plant]:
+    settings = Settings(redis_url=f"{valkey_url.removesuffix('/0')}/6", fetch_timeout_s=60)
+    client: Any = connect(settings.redis_url)
+    client.flushdb()
+    made = Plant(client, settings, tmp_path)
+    yield made
+    made.app.close()
+    client.flushdb()
+    client.close()
+
+
+def test_nothing_waits(plant: Plant) -> None:
+    assert plant.claim("demo") is None
+
+
+def test_the_loaded_base_goes_first_and_the_other_base_s_ticket_is_replaced(plant: Plant) -> None:
+    twin, demo = plant.submit("twin"), plant.submit("demo")
+    # With a ticket of the other base's queue.
+    assert plant.claim("twin") == demo.id
+    assert plant.tickets.depth("base.twin") == 1
+    assert plant.tickets.depth("base.demo") == 0
+    # A lost reply: the same ticket gets the same job, and no second one is pushed.
+    assert plant.claim("twin") == demo.id
+    assert plant.tickets.depth("base.twin") == 1
+    assert plant.claim("twin", "t2") == twin.id
+    assert plant.tickets.depth("base.twin") == 1
+
+
+def test_a_base_that_nobody_has_is_changed_to_at_once(plant: Plant) -> None:
+    twin = plant.submit("twin")
+    assert plant.claim("twin") == twin.id
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_job_of_a_base_that_another_has_is_left_to_it(plant: Plant, busy: bool) -> None:
+    plant.submit("twin")
+    plant.neighbour("twin", "a job" if busy else None)
+    with pytest.raises(BaseElsewhere):
+        plant.claim("twin")
+    plant.parent.page.say_base("demo", 1e-6)
+    plant.parent.page.say_base("twin", 1e-6)
+    plant.parent.page.say_base("demo", 1e-6)
+    # The change now costs less than the job has waited.
+    assert plant.claim("twin")
+
+
+@pytest.mark.parametrize("model", ["demo", "twin"])
+def test_adapters_that_are_on_the_way_hold_the_ticket(plant: Plant, model: str) -> None:
+    job = plant.submit(model, "pixel")
+    with pytest.raises(AdaptersOnTheWay):
+        plant.claim(model)
+    plant.here.update(shas_of(job.spec.group))
+    assert an_adapter("pixel").sha256 in plant.here
+    assert plant.claim(model) == job.id
+
+
+def test_a_base_whose_adapters_are_here_is_changed_to_rather_than_waiting(plant: Plant) -> None:
+    plant.submit("demo", "pixel")
+    twin = plant.submit("twin")
+    assert plant.claim("demo") == twin.id
+
+
+def test_a_draining_worker_takes_nothing(plant: Plant) -> None:
+    assert not plant.parent.is_draining()
+    plant.parent.page.ask_stop(5)
+    assert plant.parent.is_draining()
+
+
+def test_a_claim_that_another_worker_was_faster_with_chooses_anew(plant: Plant) -> None:
+    first, second = plant.submit("demo"), plant.submit("demo")
+    seen = plant.store.snapshot
+    rivals = iter(["other"])
+
+    def seen_late(model: str, worker: str = "", loaded: str = "") -> Snapshot:
+        snapshot = seen(model, worker, loaded)
+        if model == "demo" and (rival := next(rivals, None)):
+            plant.store.claim("demo", first.id, rival, "t9")
+        return snapshot
+
+    plant.store.snapshot = seen_late  # type: ignore[method-assign]
+    assert plant.claim("demo") == second.id
