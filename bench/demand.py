@@ -10,11 +10,12 @@ OTHER_BASE = "other"
 
 
 class Arrival(NamedTuple):
-    """One job: when it is submitted, milliseconds from the start, its base and its adapter."""
+    """One job: when it is submitted, milliseconds from the start, its base, adapter and API key."""
 
     at_ms: int
     model: str
     adapter: str
+    owner: str = ""
 
 
 def zipf(count: int, exponent: float = 1.0) -> Sequence[float]:
@@ -36,6 +37,20 @@ def poisson(jobs: int, adapters: int, per_s: float, seed: int) -> Sequence[Arriv
     times = accumulate(rng.expovariate(per_s) for _ in range(jobs))
     names = _names(jobs, adapters, rng)
     return [Arrival(int(at * 1000), BASE, name) for at, name in zip(times, names, strict=True)]
+
+
+def flood(jobs: int, adapters: int, guests: int, every_ms: int, seed: int) -> Sequence[Arrival]:
+    """A burst of one key, and one job of each of other keys later, at random moments."""
+    rng = random.Random(seed)
+    burst_of_one = [
+        Arrival(at, BASE, name, "host") for at, name in enumerate(_names(jobs, adapters, rng))
+    ]
+    names = _names(guests, adapters, rng)
+    late = [
+        Arrival(jobs + int((n + rng.random()) * every_ms), BASE, name, f"guest-{n}")
+        for n, name in enumerate(names, start=1)
+    ]
+    return [*burst_of_one, *late]
 
 
 def _names(jobs: int, adapters: int, rng: random.Random) -> Sequence[str]:

@@ -18,8 +18,9 @@ class Policy(NamedTuple):
 
 
 def _oldest(snapshot: Snapshot, is_here: IsHere) -> WaitingJob | None:
-    # A turn's groups begin with the oldest job; here all jobs are of one key.
-    return snapshot.turns[0].groups[0].oldest if snapshot.turns else None
+    # A turn's groups begin with its oldest job.
+    heads = [turn.groups[0].oldest for turn in snapshot.turns]
+    return min(heads, key=lambda job: job.score_us, default=None)
 
 
 def _sticky(snapshot: Snapshot, is_here: IsHere) -> WaitingJob | None:
@@ -37,5 +38,5 @@ def ours(window_s: float) -> Policy:
     """The policy that workers run, with a window in seconds."""
     window_us = int(window_s * 1_000_000)
     return Policy(
-        f"ours, {window_s:g} s", window_s, lambda s, is_here: choose(s, window_us, is_here)
+        f"ours, {window_s:g} s", window_s, lambda s, is_here: choose(s, window_us, lambda group: 0.0 if is_here(group) else None)
     )

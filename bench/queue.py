@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from rich.console import Console
 
-from bench import capacity, celery_burst, claims, comparison, submits
+from bench import capacity, celery_burst, claims, comparison, fairness, submits
 from bench.capacity import Load
 from bench.chart import Panel, Series, draw
 from bench.claims import Depth
@@ -26,6 +26,7 @@ class Scale(NamedTuple):
 
     seeds: int = 20
     jobs: int = comparison.JOBS
+    fair_seeds: int = 5
     loads: Sequence[int] = capacity.LOADS
     workers: Sequence[int] = capacity.WORKERS
     capacity_seeds: int = 3
@@ -55,6 +56,10 @@ class Measured:
         self.panels += _policy_panels(part.figures["rows"])
         return part
 
+    def fairness(self) -> Part:
+        """One key's flood and other keys' single jobs."""
+        return fairness.compare(self._scale.fair_seeds)
+
     def capacity(self) -> Part:
         """Workers for a catalogue's traffic."""
         s = self._scale
@@ -79,6 +84,7 @@ class Measured:
 
 PARTS: Mapping[str, Callable[[Measured], Part]] = {
     "simulation": Measured.simulation,
+    "fairness": Measured.fairness,
     "capacity": Measured.capacity,
     "celery": Measured.celery,
     "claims": Measured.claims,

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -125,16 +126,20 @@ def adapter_file(
 
 def local(path: Path, scale: float = 1.0) -> LocalAdapter:
     """A file as the disk tier hands it to the engine."""
-    body = path.read_bytes()
     adapter = Adapter(
         id=path.stem,
         location=str(path),
         revision="1",
-        sha256=hashlib.sha256(body).hexdigest(),
-        bytes=len(body),
+        sha256=_sha256(path),
+        bytes=path.stat().st_size,
         weight_name=path.name,
     )
     return LocalAdapter(AdapterUse(adapter=adapter, scale=scale), path)
+
+
+@cache
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def step_inputs(pipe: DiffusionPipeline, size: Size) -> dict[str, Any]:
@@ -152,15 +157,13 @@ def step_inputs(pipe: DiffusionPipeline, size: Size) -> dict[str, Any]:
     }
 
 
-def fingerprint(pipe: DiffusionPipeline, components: Sequence[str]) -> str:
-    """A hash of every weight."""
-    digest = hashlib.sha256()
-    for component in components:
-        state = getattr(pipe, component).state_dict()
-        for name in sorted(state):
-            digest.update(name.encode())
-            digest.update(state[name].contiguous().view(torch.uint8).cpu().numpy().tobytes())
-    return digest.hexdigest()
+def equal(one: DiffusionPipeline, other: DiffusionPipeline, components: Sequence[str]) -> bool:
+    """True if two bases have the same weights, to the bit."""
+    return all(
+        torch.equal(weight, getattr(other, component).get_parameter(name))
+        for component in components
+        for name, weight in getattr(one, component).named_parameters()
+    )
 
 
 def _clip(width: int, layers: int, heads: int) -> CLIPTextConfig:

@@ -23,7 +23,7 @@ from lorajobs.testing import ManualClock, MemoryJobStore
 from tests.jobs import a_spec, use
 
 _FOREVER_S = 1e9
-_RULES = QueueRules(lease_s=_FOREVER_S, max_waiting=10**9)
+_RULES = QueueRules(lease_s=_FOREVER_S, max_waiting=10**9, max_waiting_per_key=10**9)
 _DONE = Outcome(status=JobStatus.SUCCEEDED)
 
 
@@ -64,9 +64,9 @@ def _alive(worker: _Worker) -> WorkerState:
 
 
 @cache
-def spec_of(model: str, adapter: str) -> JobSpec:
-    """What every job of one base and adapter asks for."""
-    return a_spec(model=model, loras=(use(adapter),))
+def spec_of(model: str, adapter: str, owner: str = "") -> JobSpec:
+    """What every job of one base, adapter and API key asks for."""
+    return a_spec(model=model, loras=(use(adapter),), owner=owner)
 
 
 class Simulation:
@@ -131,7 +131,7 @@ class Simulation:
     def _submit(self, number: int, arrival: Arrival) -> None:
         model = arrival.model
         self.seen.backlog[model].append((self._clock.now_ms, self._waiting[model]))
-        spec = spec_of(model, arrival.adapter)
+        spec = spec_of(model, arrival.adapter, arrival.owner)
         job = Job(id=f"job-{number:06}", status=JobStatus.QUEUED, spec=spec, created_ms=0)
         self._store.submit(job, None)
         self._waiting[model] += 1

@@ -1,67 +1,72 @@
-"""Which URLs of strangers this service may call: none that leads into its own network."""
+"""Which addresses belong to the public internet, and how a host's addresses are found."""
 
 import ipaddress
+import queue
 import socket
-from collections.abc import Iterable
-from urllib.parse import urlsplit
-
-from lorajobs.document import without_secrets
-from lorajobs.errors import UrlNotAllowed
-
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+import threading
+from collections.abc import Sequence
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+#: Every address there is, as networks.
+EVERYWHERE = ("0.0.0.0/0", "::/0")
+#: Seconds that a name server gets.
+LOOKUP_S = 5.0
 
-def require_allowed(url: str, allow_private: bool) -> None:
-    """Checks a URL that will be called: https, and every address of its host is public.
-
-    The answer holds for now: whoever owns the name can change it, so ask again at each use.
-    Raises: UrlNotAllowed.
-    """
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    shown = without_secrets(url)
-    if parts.scheme not in ("https", "http") or not host:
-        raise UrlNotAllowed(f"{shown} is not an https:// URL")
-    if allow_private:
-        return
-    setting = "unless LORAJOBS_ALLOW_PRIVATE_URLS is set"
-    if parts.scheme != "https":
-        raise UrlNotAllowed(f"{shown}: only https:// is allowed {setting}")
-    private = [address for address in _addresses(host, parts.port or 443) if not is_public(address)]
-    if private:
-        raise UrlNotAllowed(
-            f"{shown}: {host} leads to an address that is not public, not allowed {setting}"
-        )
+#: All that is routed publicly. What lies outside wraps IPv4 (mapped, NAT64 64:ff9b::/96 and
+#: 64:ff9b:1::/48), is local, or is nothing yet; Python calls some of it global.
+_UNICAST = ipaddress.IPv6Network("2000::/3")
+#: Inside of that, what leads elsewhere or nowhere, whatever Python's release says of it.
+_SPECIAL: Sequence[Network] = tuple(
+    map(
+        ipaddress.ip_network,
+        (
+            "2001::/23",  # Teredo, ORCHID, benchmarks
+            "2001:db8::/32",  # documentation
+            "2002::/16",  # 6to4, which wraps an IPv4 address
+            "3fff::/20",  # documentation
+            "192.0.0.0/24",  # protocol assignments
+            "192.88.99.0/24",  # 6to4 relays
+        ),
+    )
+)
 
 
 def is_public(address: Address) -> bool:
-    """True for an address of the public internet, also inside an IPv6 address that wraps IPv4."""
-    return all(
-        inner.is_global and not inner.is_multicast and not inner.is_reserved
-        for inner in _unwrapped(address)
-    )
+    """True for a unicast address of the public internet that stands for itself alone."""
+    if isinstance(address, ipaddress.IPv6Address) and address not in _UNICAST:
+        return False
+    if any(address in network for network in _SPECIAL if network.version == address.version):
+        return False
+    return address.is_global and not address.is_multicast and not address.is_reserved
 
 
-def _unwrapped(address: Address) -> Iterable[Address]:
-    """The address that is meant: those that wrap an IPv4 address reach that one."""
-    if isinstance(address, ipaddress.IPv4Address):
-        return [address]
-    if address.ipv4_mapped:
-        return [address.ipv4_mapped]
-    if address in _NAT64:
-        return [ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)]
-    if address.sixtofour:
-        return [address, address.sixtofour]
-    if address.teredo:
-        return [address, *address.teredo]
-    return [address]
+def parsed(text: str) -> Address:
+    """An address as a resolver writes it, without the zone it may carry."""
+    return ipaddress.ip_address(text.partition("%")[0])
 
 
-def _addresses(host: str, port: int) -> list[Address]:
+def resolved(host: str, port: int) -> Sequence[str]:
+    """Every address of a host, in the order in which they are to be tried.
+
+    Raises: OSError, also if no name server answers in time, UnicodeError.
+    """
+    answer: queue.SimpleQueue[list[str] | Exception] = queue.SimpleQueue()
+
+    def look_up() -> None:
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            answer.put(list(dict.fromkeys(str(entry[4][0]) for entry in found)))
+        except (OSError, UnicodeError) as error:
+            answer.put(error)
+
+    # The call takes no timeout, and whoever owns the name may own a name server that is silent.
+    threading.Thread(target=look_up, daemon=True).start()
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        raise UrlNotAllowed(f"the host {host} cannot be resolved") from error
-    return [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
+        addresses = answer.get(timeout=LOOKUP_S)
+    except queue.Empty:
+        raise TimeoutError(f"no name server knows {host} within {LOOKUP_S:g} s") from None
+    if isinstance(addresses, Exception):
+        raise addresses
+    return addresses

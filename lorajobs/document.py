@@ -26,7 +26,7 @@ def job_document(
         "stage": job.stage.value if job.stage else None,
         "progress": {"step": job.step, "steps": job.steps},
         "cancel_requested": job.cancel_requested,
-        "input": _input(job.spec),
+        "input": input_document(job.spec),
         "applied_loras": [
             lora.model_dump() | {"id": without_secrets(lora.id)} for lora in job.applied_loras
         ],
@@ -40,7 +40,7 @@ def job_document(
         "outputs": [_output(output, objects) for output in job.outputs],
         "error": job.error.model_dump() if job.error else None,
         "metrics": job.metrics.model_dump(),
-        "urls": {"self": this, "cancel": f"{this}/cancel"},
+        "urls": {"self": this, "cancel": f"{this}/cancel", "events": f"{this}/events"},
     }
 
 
@@ -75,7 +75,7 @@ def _rfc3339(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _input(spec: JobSpec) -> Document:
+def input_document(spec: JobSpec) -> Document:
     """The request with every default filled in, in the request's own terms."""
     return spec.model_dump(exclude={"loras", "webhook", "retry_of", "owner"}) | {
         "loras": [_lora(use) for use in spec.loras],

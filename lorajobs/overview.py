@@ -9,6 +9,7 @@ from lorajobs.jobs import Frozen, Job
 from lorajobs.redis_store import RedisJobStore
 from lorajobs.snapshot import Snapshot, WaitingGroup, WaitingJob
 from lorajobs.store import WorkerState
+from lorajobs.tally import NO_JOBS, TallyKeeper
 from lorajobs.tickets import TicketQueue
 
 #: The groups that are shown of each base.
@@ -52,6 +53,9 @@ class QueueView(Frozen):
     #: seconds since the submit of the job at the head, None if nothing waits
     oldest_s: float | None
     running: int
+    #: jobs a minute, over the last five
+    submitted_per_min: float
+    ended_per_min: float
     #: messages on the broker, None for a base that is configured no more
     tickets: int | None
     #: True if jobs wait and no live worker takes them
@@ -67,30 +71,29 @@ class Overview(Frozen):
     queues: tuple[QueueView, ...]
 
 
-def overview(store: RedisJobStore, tickets: TicketQueue, catalog: Catalog) -> Overview:
+def overview(
+    store: RedisJobStore, keeper: TallyKeeper, tickets: TicketQueue, catalog: Catalog
+) -> Overview:
     """Looks at all queues; not one moment of all, since each base is read by itself.
 
     Raises: StoreUnavailable.
     """
-    backlog, running, workers = store.backlog(), store.running(), store.workers()
-    models = dict.fromkeys([*catalog.models, *(m for m, waiting in backlog.items() if waiting)])
+    bases, workers = keeper.tally().bases, store.workers()
+    models = dict.fromkeys([*catalog.models, *(m for m, count in bases.items() if count.waiting)])
     queues = []
     for model in models:
         own = [worker for worker in workers if worker.serves(model)]
         entry = catalog.models.get(model)
-        waiting = backlog.get(model, 0)
+        count = bases.get(model, NO_JOBS)
         snapshot = store.snapshot(model)
         groups = _groups(snapshot)
-        head = min((group.oldest for group in groups), key=lambda job: job.score_us, default=None)
         largest = sorted(groups, key=lambda group: -group.waiting)[:LARGEST]
         queues.append(
             QueueView(
                 model=model,
-                waiting=waiting,
-                oldest_s=_age_s(head, _job(store, head), snapshot.now_us) if head else None,
-                running=running.get(model, 0),
+                **count._asdict(),
                 tickets=tickets.depth(entry.queue) if entry else None,
-                no_worker=bool(waiting) and not any(worker.takes_jobs for worker in own),
+                no_worker=bool(count.waiting) and not any(worker.takes_jobs for worker in own),
                 groups=tuple(_group(store, group, snapshot.now_us) for group in largest),
                 workers=tuple(map(_worker, own)),
             )

@@ -9,7 +9,7 @@ from lorajobs.base_choice import Candidate, choose_base
 from lorajobs.catalog import Catalog, ModelEntry
 from lorajobs.jobs import Job, group_of, shas_of
 from lorajobs.metrics import WorkerMetrics
-from lorajobs.policy import choose
+from lorajobs.policy import SwapCost, choose
 from lorajobs.settings import Settings
 from lorajobs.snapshot import Snapshot, WaitingJob
 from lorajobs.store import LeaseStore, Rescuing, Workers, WorkerState
@@ -20,6 +20,9 @@ from lorajobs.worker_page import WorkerPage
 CHOICES = 3
 #: Jobs that went to other workers are never forgotten one by one.
 REMEMBERED = 1000
+#: What an adapter costs from host memory and from the page cache of the disk, seconds; as
+#: `make bench-swap` measures them, and only their order matters.
+HOST_S, DISK_S = 0.005, 0.06
 #: No group has this name, so nothing of a base that is not loaded counts as applied.
 NOTHING_APPLIED = "-"
 
@@ -85,10 +88,11 @@ class Parent:
         return self.draining.is_set() or self.page.is_stopping()
 
     def _choose(self, queue: str) -> tuple[ModelEntry, WaitingJob | None]:
+        cost_s = self._costs()
         if len(self.entries) == 1:
             (entry,) = self.entries
-            chosen = choose(self._snapshot(entry), entry.window_us, self._ready)
-            if chosen and not self._may_run(chosen):
+            chosen = choose(self._snapshot(entry), entry.window_us, cost_s)
+            if chosen and not self._may_run(chosen, cost_s):
                 raise AdaptersOnTheWay
             return entry, chosen
         now_us = time.time_ns() // 1000
@@ -96,10 +100,10 @@ class Parent:
         found: Mapping[str, Candidate] = {
             entry.id: candidate
             for entry in self.entries
-            if (candidate := self._candidate(entry, others))
+            if (candidate := self._candidate(entry, others, cost_s))
         }
         entries = {entry.id: entry for entry in self.entries}
-        runnable = [candidate for candidate in found.values() if self._may_run(candidate.job)]
+        runnable = [c for c in found.values() if self._may_run(c.job, cost_s)]
         if runnable:
             taken = choose_base(runnable, now_us)
             if taken is None:
@@ -115,9 +119,11 @@ class Parent:
             loaded = group_of((lora.sha256, lora.scale) for lora in self.page.loaded())
         return self.store.snapshot(entry.id, self.name, loaded)
 
-    def _candidate(self, entry: ModelEntry, others: Sequence[WorkerState]) -> Candidate | None:
+    def _candidate(
+        self, entry: ModelEntry, others: Sequence[WorkerState], cost_s: SwapCost
+    ) -> Candidate | None:
         snapshot = self._snapshot(entry)
-        chosen = choose(snapshot, entry.window_us, self._ready)
+        chosen = choose(snapshot, entry.window_us, cost_s)
         if chosen is None:
             return None
         warm = [worker for worker in others if worker.model == entry.id and worker.takes_jobs]
@@ -132,12 +138,21 @@ class Parent:
             idle_elsewhere=sum(worker.job_id is None for worker in warm),
         )
 
-    def _ready(self, group: str) -> bool:
-        return all(self.is_here(sha256) for sha256 in shas_of(group))
+    def _costs(self) -> SwapCost:
+        """What applying a group costs: from host memory, from the disk, or not yet."""
+        resident = self.page.resident()
 
-    def _may_run(self, chosen: WaitingJob) -> bool:
+        def cost_s(group: str) -> float | None:
+            needed = shas_of(group)
+            if not all(sha256 in resident or self.is_here(sha256) for sha256 in needed):
+                return None
+            return sum(HOST_S if sha256 in resident else DISK_S for sha256 in needed)
+
+        return cost_s
+
+    def _may_run(self, chosen: WaitingJob, cost_s: SwapCost) -> bool:
         """False while its adapters are on the way; a fetcher that gets nowhere is given up."""
-        if self._ready(chosen.group):
+        if cost_s(chosen.group) is not None:
             return True
         now = time.monotonic()
         if len(self._asked) > REMEMBERED:

@@ -9,19 +9,20 @@ from collections.abc import Callable, Sequence
 
 from lorajobs.snapshot import Snapshot, Turn, WaitingGroup, WaitingJob
 
-IsHere = Callable[[str], bool]
+#: Seconds that it takes to apply a group's adapters here, None while they are on their way.
+SwapCost = Callable[[str], float | None]
 
 
 def choose(
-    snapshot: Snapshot, window_us: int, is_here: IsHere = lambda group: True
+    snapshot: Snapshot, window_us: int, cost_s: SwapCost = lambda group: 0.0
 ) -> WaitingJob | None:
     """The job to claim, None if nothing waits.
 
     The oldest job that needs what is applied; else, since a swap is due, the oldest of the group
-    with the most waiting jobs that no other worker has applied. Jobs whose adapters `is_here` says
-    are on this machine come before all others.
+    with the most waiting jobs that no other worker has applied, of equal ones the cheaper to apply.
+    Jobs whose adapters are on this machine come before all others.
     """
-    here = [turn for turn in map(_only(is_here), snapshot.turns) if turn.groups]
+    here = [turn for turn in map(_only_here(cost_s), snapshot.turns) if turn.groups]
     turns = [_open(turn, window_us) for turn in _due(here or snapshot.turns, window_us)]
     loaded = [turn.loaded for turn in turns if turn.loaded]
     if loaded:
@@ -29,15 +30,16 @@ def choose(
     groups = [group for turn in turns for group in turn.groups]
     free = [group for group in groups if not group.elsewhere]
     if free:
-        return max(free, key=_worth).oldest
+        return max(free, key=_worth(cost_s)).oldest
     return min((group.oldest for group in groups), key=_age, default=None)
 
 
-def _only(is_here: IsHere) -> Callable[[Turn], Turn]:
+def _only_here(cost_s: SwapCost) -> Callable[[Turn], Turn]:
     def cut(turn: Turn) -> Turn:
         applied = turn.loaded.group if turn.loaded else None
-        here = [g for g in turn.groups if g.oldest.group == applied or is_here(g.oldest.group)]
-        return turn._replace(groups=here)
+        names = [group.oldest.group for group in turn.groups]
+        here = {name for name in names if name == applied or cost_s(name) is not None}
+        return turn._replace(groups=[g for g in turn.groups if g.oldest.group in here])
 
     return cut
 
@@ -66,6 +68,9 @@ def _age(job: WaitingJob) -> int:
     return job.score_us
 
 
-def _worth(group: WaitingGroup) -> tuple[int, int]:
-    # Of equal ones the older.
-    return group.waiting, -group.oldest.score_us
+def _worth(cost_s: SwapCost) -> Callable[[WaitingGroup], tuple[int, float, int]]:
+    def worth(group: WaitingGroup) -> tuple[int, float, int]:
+        # Of equal ones at the same cost the older.
+        return group.waiting, -(cost_s(group.oldest.group) or 0), -group.oldest.score_us
+
+    return worth

@@ -10,19 +10,24 @@ from redis.retry import Retry
 from lorajobs.errors import StoreUnavailable
 
 
-def connect(url: str) -> redis.Redis:
-    """Opens a pool that retries lost replies, so every script must be safe to replay."""
+def connect(url: str, *, timeout_s: float = 5, connections: int = 50) -> redis.Redis:
+    """Opens a pool that retries lost replies, so every script must be safe to replay.
+
+    Who finds all connections in use waits for one up to `timeout_s` seconds.
+    """
     # from_url's own defaults are no retries at all and a pool of 100 (redis-py 8.1).
-    return redis.Redis.from_url(
+    pool = redis.BlockingConnectionPool.from_url(
         url,
         decode_responses=True,
-        socket_timeout=5,
+        timeout=timeout_s,
+        socket_timeout=timeout_s,
         socket_connect_timeout=2,
         health_check_interval=25,
-        max_connections=50,
+        max_connections=connections,
         retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=1), 3),
         retry_on_error=[redis.ConnectionError, redis.TimeoutError],
     )
+    return redis.Redis.from_pool(pool)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from lorajobs.store import Delivery, WorkerState
 PREFIX = "lorajobs"
 
 _SCRIPTS = ["submit", "cancel", "delete", "snapshot", "claim", "renew", "finish", "requeue"]
-_SCRIPTS += ["place", "refuse", "rescue", "deliveries"]
+_SCRIPTS += ["outlook", "place", "refuse", "rescue", "deliveries"]
 
 
 class RedisNotices:

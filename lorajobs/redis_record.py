@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from lorajobs.document import without_secrets
 from lorajobs.jobs import (
     AppliedLora,
     Job,
@@ -20,6 +21,7 @@ from lorajobs.jobs import (
 )
 from lorajobs.snapshot import Turn, WaitingGroup, WaitingJob
 from lorajobs.store import Place, WorkerState
+from lorajobs.usage import gpu_s
 
 _WARNINGS = TypeAdapter(tuple[JobWarning, ...])
 _APPLIED = TypeAdapter(tuple[AppliedLora, ...])
@@ -40,8 +42,8 @@ def dump_submit(job: Job) -> tuple[str, str, str, str, str, str, str]:
     )
 
 
-def dump_outcome(outcome: Outcome) -> tuple[str, str, str, str, str, str]:
-    """status, applied adapters, outputs, warnings, metrics, error, in the order of `finish.lua`."""
+def dump_outcome(outcome: Outcome) -> Sequence[str | int]:
+    """What `finish.lua` takes, in its order: the record's fields, then what was used."""
     return (
         outcome.status,
         _APPLIED.dump_json(outcome.applied_loras).decode(),
@@ -49,6 +51,9 @@ def dump_outcome(outcome: Outcome) -> tuple[str, str, str, str, str, str]:
         _WARNINGS.dump_json(outcome.warnings).decode(),
         outcome.metrics.model_dump_json(),
         outcome.error.model_dump_json() if outcome.error else "",
+        len(outcome.outputs),
+        round(1000 * gpu_s(outcome)),
+        *sorted({without_secrets(use.id) for use in outcome.applied_loras}),
     )
 
 

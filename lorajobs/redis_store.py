@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import redis
 
 from lorajobs.errors import DeadlineExceeded, JobNotFinished, JobNotFound, QueueFull, WorkerLost
+from lorajobs.job_page import JobFilter, JobPage
 from lorajobs.jobs import Job, JobError, JobStatus, Lease, Outcome
 from lorajobs.redis_client import connect, translated
 from lorajobs.redis_notices import PREFIX, RedisNotices
@@ -20,8 +21,6 @@ from lorajobs.settings import Settings
 from lorajobs.snapshot import Snapshot
 from lorajobs.store import (
     DEFAULT_RULES,
-    JobFilter,
-    JobPage,
     Place,
     Progress,
     QueueRules,
@@ -29,6 +28,7 @@ from lorajobs.store import (
     Signal,
     Submitted,
 )
+from lorajobs.terms import DEFAULT_TERMS, ERASED, KEPT_S, Once, Terms, require_same
 
 #: How many keys, and groups of each, the policy sees.
 SNAPSHOT_LIMIT = 32
@@ -59,19 +59,51 @@ class RedisJobStore(RedisNotices):
         *,
         window_us: int = 0,
         workers: int = 0,
+        terms: Terms = DEFAULT_TERMS,
     ) -> Submitted:
         """Writes and queues the job; its `created_ms` is this Redis's clock, not the caller's."""
-        spec, rules = job.spec, self._rules
-        answer = self._run("submit", *self._submission(job, ticket), window_us, workers)
-        if answer == -1:
-            raise QueueFull(f"{rules.max_waiting:,} jobs wait for {spec.model} already")
-        if answer == -2:
-            limit = rules.max_waiting_per_key
-            raise QueueFull(f"{limit:,} jobs of this API key wait for {spec.model} already")
-        created_ms, is_new, place = answer
-        return Submitted(created_ms, bool(is_new), load_place(place) if place else None)
+        once = (*terms.once, KEPT_S * 1000) if terms.once else ("", "", 0)
+        arguments = self._submission(job, ticket, terms)
+        answer = self._run("submit", *arguments, window_us, workers, *once)
+        self._require_accepted(answer, job.spec.model, terms)
+        created_ms, is_new, place, job_id = answer
+        place = load_place(place) if place else None
+        return Submitted(created_ms, bool(is_new), place, job_id)
 
-    def _submission(self, job: Job, ticket: Mapping[str, str] | None) -> Sequence[str | int]:
+    def earlier(self, once: Once) -> Job | None:
+        with translated():
+            names = ["job", "fingerprint"]
+            job_id, fingerprint = self._redis.hmget(self._key("once", once.name), names)
+        if job_id is None:
+            return None
+        require_same(once, fingerprint)
+        return self.get(job_id)
+
+    def outlook(self, job: Job, window_us: int, terms: Terms = DEFAULT_TERMS) -> Place:
+        spec, rules = job.spec, self._rules
+        answer = self._run(
+            "outlook",
+            *(job.id, spec.model, spec.owner, spec.group, rules.head_start_ms(spec.priority)),
+            *(rules.max_waiting, rules.most_of_key(terms), window_us),
+        )
+        self._require_accepted(answer, spec.model, terms)
+        return load_place(answer)
+
+    def _require_accepted(self, answer: object, model: str, terms: Terms) -> None:
+        """Raises what a script's answer says."""
+        if answer == -1:
+            raise QueueFull(f"{self._rules.max_waiting:,} jobs wait for {model} already")
+        if answer == -2:
+            limit = self._rules.most_of_key(terms)
+            raise QueueFull(f"{limit:,} jobs of this API key wait for {model} already")
+        if answer == -3 and terms.once:
+            require_same(terms.once, "")
+        if answer == -4:
+            raise JobNotFound(ERASED)
+
+    def _submission(
+        self, job: Job, ticket: Mapping[str, str] | None, terms: Terms
+    ) -> Sequence[str | int]:
         spec, rules = job.spec, self._rules
         return (
             *dump_submit(job),
@@ -81,7 +113,7 @@ class RedisJobStore(RedisNotices):
             *_pushed(ticket),
             "" if spec.start_deadline_s is None else spec.start_deadline_s * 1000,
             rules.max_waiting,
-            rules.max_waiting_per_key,
+            rules.most_of_key(terms),
             int(rules.retention_s * 1000),
         )
 
@@ -93,12 +125,13 @@ class RedisJobStore(RedisNotices):
         return load_job(record)
 
     def page(self, where: JobFilter, limit: int, cursor: str | None) -> JobPage:
+        index = self._key("jobs") if where.owner is None else self._key("owned", where.owner)
         found: list[Job] = []
         ceiling, after = _cursor(cursor)
         while True:
             with translated():
                 rows = self._redis.zrevrangebyscore(
-                    self._key("jobs"), ceiling, "-inf", start=0, num=limit + 64, withscores=True
+                    index, ceiling, "-inf", start=0, num=limit + 64, withscores=True
                 )
             fresh = [(i, int(s)) for i, s in rows if after is None or (int(s), i) < after]
             for job in self._jobs([i for i, _ in fresh]):
@@ -198,12 +231,6 @@ class RedisJobStore(RedisNotices):
         with translated():
             models = sorted(self._redis.smembers(self._key("models")))
             return {m: int(self._redis.zcard(self._key("waiting", m))) for m in models}
-
-    def running(self) -> Mapping[str, int]:
-        """Running jobs per base model."""
-        with translated():
-            ids = self._redis.zrange(self._key("leases"), 0, -1)
-        return Counter(job.spec.model for job in self._jobs(ids))
 
     def queued(self, model: str) -> Sequence[str]:
         """A base's jobs that wait, and those held back until their next attempt."""

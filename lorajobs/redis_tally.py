@@ -7,7 +7,7 @@ import redis
 from lorajobs.redis_client import connect, translated
 from lorajobs.redis_notices import PREFIX
 from lorajobs.settings import Settings
-from lorajobs.tally import OVERDUE_S, BaseCount, Tally
+from lorajobs.tally import OVERDUE_S, RATE_MINUTES, BaseCount, Tally
 
 
 class RedisTally:
@@ -21,12 +21,19 @@ class RedisTally:
 
     def tally(self) -> Tally:
         with translated():
-            row = self._script(args=[self._prefix, int(OVERDUE_S * 1000)])
-        delayed, unsettled, due, overdue, *bases = row
+            row = self._script(args=[self._prefix, int(OVERDUE_S * 1000), RATE_MINUTES])
+        now_ms, delayed, unsettled, due, overdue, *bases = row
+        minutes = RATE_MINUTES - 1 + now_ms % 60_000 / 60_000
         return Tally(
             {
-                model: BaseCount(waiting, None if age_ms < 0 else age_ms / 1000, running)
-                for model, waiting, age_ms, running in bases
+                model: BaseCount(
+                    waiting,
+                    None if age_ms < 0 else age_ms / 1000,
+                    running,
+                    round(submitted / minutes, 1),
+                    round(ended / minutes, 1),
+                )
+                for model, waiting, age_ms, running, submitted, ended in bases
             },
             delayed,
             unsettled,

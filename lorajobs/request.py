@@ -16,6 +16,8 @@ MAX_LORAS = 4
 MIN_SCALE, MAX_SCALE = -5.0, 5.0
 #: Image i uses seed + i, and every seed must survive JSON readers that know only doubles.
 MAX_SEED = 2**53 - 8
+#: Seconds that a request may wait for the end of its job.
+MAX_WAIT_S = 60
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 _URL_MAX = 2048
@@ -238,6 +240,20 @@ class Query(BaseModel):
             return cls.model_validate(given)
         except ValidationError as error:
             raise _failed(cls, error.errors(include_url=False)) from None
+
+
+class WaitQuery(Query):
+    """The query of a page that can be answered later."""
+
+    wait: float | None = Field(
+        None, ge=0, le=MAX_WAIT_S, description=f"a number of seconds from 0 to {MAX_WAIT_S}"
+    )
+
+
+class SubmitQuery(WaitQuery):
+    """The query of `POST /v1/jobs`."""
+
+    dry_run: bool = Field(False, description="`1` or `0`")
 
 
 class JobQuery(Query):

@@ -1,6 +1,8 @@
 """The kinds of values that settings have, each with what is wrong with others."""
 
 import base64
+import ipaddress
+import re
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -22,6 +24,19 @@ def _http_url(text: str) -> str:
     return text
 
 
+def _host_or_network(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text))
+    except ValueError:
+        pass
+    if not re.fullmatch(r"(\*\.)?([a-z0-9_]([a-z0-9_-]*[a-z0-9_])?\.)*[a-z][a-z0-9_-]*", text.lower()):
+        raise ValueError(
+            f"{text!r}: give a host such as hooks.internal or *.example.com, an address, or a "
+            "network such as 10.0.0.0/8"
+        )
+    return text.lower()
+
+
 def _signing_secret(secret: SecretStr) -> SecretStr:
     head, mark, key = secret.get_secret_value().partition("whsec_")
     try:
@@ -38,3 +53,4 @@ def _signing_secret(secret: SecretStr) -> SecretStr:
 Level = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(_upper)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 SigningSecret = Annotated[SecretStr, AfterValidator(_signing_secret)]
+HostOrNetwork = Annotated[str, AfterValidator(_host_or_network)]

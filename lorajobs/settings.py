@@ -18,7 +18,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from lorajobs.errors import ConfigError
-from lorajobs.setting_types import HttpUrl, Level, SigningSecret
+from lorajobs.setting_types import HostOrNetwork, HttpUrl, Level, SigningSecret
 
 PREFIX = "LORAJOBS_"
 
@@ -56,7 +56,18 @@ class Settings(BaseSettings):
     api_host: str = Field("127.0.0.1", description="address the API listens on")
     api_port: int = Field(8000, ge=1, le=65_535, description="port the API listens on")
     api_workers: int = Field(2, ge=1, description="gunicorn processes")
-    api_threads: int = Field(4, ge=1, description="threads per gunicorn process")
+    api_threads: int = Field(
+        4, ge=1, le=1000, description="threads per gunicorn process that no listener takes"
+    )
+    api_listeners: int = Field(
+        256,
+        ge=1,
+        le=900,
+        description="requests per gunicorn process that follow a job live or wait for its end",
+    )
+    heartbeat_s: float = Field(
+        5.0, gt=0, le=30, description="seconds between signs of life to those who follow a job"
+    )
     public_url: HttpUrl | None = Field(None, description="the API's URL as clients see it")
     api_url: HttpUrl = Field(
         "http://127.0.0.1:8000", description="the API that submit, status and cancel talk to"
@@ -160,9 +171,22 @@ class Settings(BaseSettings):
         (5, 300, 1800, 7200, 18000, 36000),
         description="delay before each retry of a webhook, seconds",
     )
-    allow_private_urls: bool = Field(
-        False, description="let webhooks and adapter URLs reach private addresses and plain http"
+    webhook_per_host: int = Field(
+        2, ge=1, le=1000, description="webhooks that one receiver is sent at a time"
     )
+    webhook_private: tuple[HostOrNetwork, ...] = Field(
+        (), description="hosts and networks inside that webhooks reach, at any port, also by http"
+    )
+    fetch_private: tuple[HostOrNetwork, ...] = Field(
+        (), description="the same for URLs that a request names, as of adapters"
+    )
+    fetch_hosts: tuple[HostOrNetwork, ...] = Field(
+        (), description="the only hosts of such URLs, `*.` before a domain allowed; any if empty"
+    )
+    url_ports: tuple[Annotated[int, Field(ge=1, le=65_535)], ...] = Field(
+        (443, 8443), description="ports at which webhooks and such URLs reach the internet"
+    )
+    url_http: bool = Field(False, description="plain http on port 80 of the internet too")
 
     @field_validator("renew_s")
     @classmethod

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import NamedTuple, Protocol
 
+from lorajobs.job_page import JobFilter, JobPage
 from lorajobs.jobs import (
     AppliedLora,
     Job,
@@ -15,6 +16,7 @@ from lorajobs.jobs import (
     Stage,
 )
 from lorajobs.snapshot import Snapshot
+from lorajobs.terms import DEFAULT_TERMS, Once, Terms
 
 
 class QueueRules(NamedTuple):
@@ -31,6 +33,10 @@ class QueueRules(NamedTuple):
     max_waiting_per_key: int = 1000
     #: seconds that an ended job is kept
     retention_s: float = 7 * 86_400
+
+    def most_of_key(self, terms: Terms) -> int:
+        """How many jobs of a key may wait for one base."""
+        return self.max_waiting_per_key if terms.max_waiting is None else terms.max_waiting
 
     def head_start_ms(self, priority: Priority) -> int:
         """How much earlier than its submit a job counts as submitted."""
@@ -64,33 +70,12 @@ class Submitted(NamedTuple):
     """The store's answer to a submit."""
 
     created_ms: int
-    #: False if the id was there already, as after a lost reply
+    #: False if the job was there already, as after a lost reply
     is_new: bool
     #: None if the job waits no more
     place: Place | None
-
-
-class JobFilter(NamedTuple):
-    """Which jobs a listing shows; None matches all."""
-
-    status: JobStatus | None = None
-    model: str | None = None
-    lora: str | None = None
-
-    def matches(self, job: Job) -> bool:
-        """True if the job belongs into the listing."""
-        return (
-            (self.status is None or job.status == self.status)
-            and (self.model is None or job.spec.model == self.model)
-            and (self.lora is None or any(use.adapter.id == self.lora for use in job.spec.loras))
-        )
-
-
-class JobPage(NamedTuple):
-    """One page of jobs, newest first, and the cursor of the next or None."""
-
-    jobs: Sequence[Job]
-    cursor: str | None
+    #: the submitted job's, or that of an earlier one that was meant
+    job_id: str
 
 
 class Progress(NamedTuple):
@@ -166,10 +151,23 @@ class JobStore(Protocol):
         *,
         window_us: int = 0,
         workers: int = 0,
+        terms: Terms = DEFAULT_TERMS,
     ) -> Submitted:
         """Writes the job and queues it, with its ticket if given.
 
         `window_us` is the policy's; `workers`, who serve the base, make the estimate of its start.
+        Raises: QueueFull, IdempotencyMismatch, JobNotFound if the job of `terms.once` was erased.
+        """
+
+    def earlier(self, once: Once) -> Job | None:
+        """The job that a request of this name made.
+
+        Raises: IdempotencyMismatch, JobNotFound if it was erased.
+        """
+
+    def outlook(self, job: Job, window_us: int, terms: Terms = DEFAULT_TERMS) -> Place:
+        """Where the job would stand if it were submitted now; changes nothing.
+
         Raises: QueueFull.
         """
 

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
+#: Minutes over which rates are counted, the present one included.
+RATE_MINUTES = 5
 #: Seconds for which a webhook is due before it counts as overdue: couriers hand it out within one.
 OVERDUE_S = 30.0
 
@@ -14,6 +16,12 @@ class BaseCount(NamedTuple):
     #: seconds since the submit of the job at the head of the queue, None if nothing waits
     oldest_s: float | None
     running: int
+    #: jobs a minute, over the last minutes
+    submitted_per_min: float
+    ended_per_min: float
+
+
+NO_JOBS = BaseCount(0, None, 0, 0.0, 0.0)
 
 
 class Tally(NamedTuple):

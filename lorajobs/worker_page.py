@@ -9,7 +9,7 @@ import os
 import struct
 import time
 import zlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from pydantic import TypeAdapter
 
@@ -54,18 +54,20 @@ class _Slot:
         return self._last
 
 
+#: As many SHA-256 in hex as fit into a slot.
+_RESIDENTS = 1000
 #: What a base is taken to need before any was loaded, seconds.
 _A_LOAD_S = 10.0
 
 
 class WorkerPage:
-    """Seven values between one parent and its one child."""
+    """Eight values between one parent and its one child."""
 
     def __init__(self) -> None:
-        memory = mmap.mmap(-1, 7 * _SLOT_BYTES)
-        slots = [_Slot(memory, index) for index in range(7)]
+        memory = mmap.mmap(-1, 8 * _SLOT_BYTES)
+        slots = [_Slot(memory, index) for index in range(8)]
         self._ready, self._cancel, self._loaded, self._failure = slots[:4]
-        self._alive, self._stop, self._base = slots[4:]
+        self._alive, self._stop, self._base, self._resident = slots[4:]
         #: what the child measures
         self.reports = ReportPipe()
 
@@ -78,6 +80,10 @@ class WorkerPage:
     def say_loaded(self, adapters: Sequence[AppliedLora]) -> None:
         """Says which adapters are applied now."""
         self._loaded.write(_LORAS.dump_json(tuple(adapters)))
+
+    def say_resident(self, sha256s: Iterable[str]) -> None:
+        """Says which adapters are in host memory, as far as there is room."""
+        self._resident.write(" ".join(list(sha256s)[:_RESIDENTS]).encode())
 
     def say_base(self, model: str, took_s: float) -> None:
         """Says which base is loaded now, and how long that took."""
@@ -112,6 +118,10 @@ class WorkerPage:
         """The adapters applied in the child."""
         value = self._loaded.read()
         return _LORAS.validate_json(value) if value else ()
+
+    def resident(self) -> frozenset[str]:
+        """The SHA-256 of adapters in the child's host memory."""
+        return frozenset(self._resident.read().decode().split())
 
     def base(self) -> str:
         """The id of the base loaded last, empty before the first."""

@@ -17,6 +17,7 @@ HEAVY = ("torch", "diffusers", "transformers", "peft", "accelerate")
 OWNERS = {
     "redis": {
         "lorajobs.redis_client",
+        "lorajobs.redis_events",
         "lorajobs.redis_notices",
         "lorajobs.redis_store",
         "lorajobs.redis_tally",

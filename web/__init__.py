@@ -6,6 +6,7 @@ from lorajobs.settings import Settings
 from lorajobs.storage.folder import FolderStore
 from web import errors
 from web.deps import EXTENSION, Deps
+from web.events import events
 from web.files import files_of
 from web.health import health
 from web.jobs import jobs
@@ -26,7 +27,7 @@ def create_app(deps: Deps | None = None) -> Flask:
     app = Flask("web", static_folder=None)
     app.extensions[EXTENSION] = deps
     app.json.sort_keys = False  # type: ignore[attr-defined]  # of Flask's default provider
-    for blueprint in (jobs, models, loras, health, metrics):
+    for blueprint in (jobs, events, models, loras, health, metrics):
         app.register_blueprint(blueprint)
     if isinstance(deps.objects, FolderStore):
         app.register_blueprint(files_of(deps.objects))

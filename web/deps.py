@@ -12,8 +12,10 @@ from lorajobs.adapters.registry import RedisLoraRegistry
 from lorajobs.addresses import require_allowed
 from lorajobs.cancel import CancelPush
 from lorajobs.catalog import Catalog
+from lorajobs.events import EventLog, Patience
 from lorajobs.jobs import Job
 from lorajobs.redis_client import connect
+from lorajobs.redis_events import open_events
 from lorajobs.redis_store import open_job_store
 from lorajobs.redis_tally import open_tally
 from lorajobs.roster import Roster
@@ -24,6 +26,7 @@ from lorajobs.store import JobStore, WorkerState
 from lorajobs.submit import Tickets
 from lorajobs.tally import TallyKeeper
 from lorajobs.tickets import TicketQueue
+from web.seats import Seats
 
 EXTENSION = "lorajobs"
 
@@ -56,6 +59,8 @@ class Deps:
     catalog: Catalog
     library: Library
     store: JobStore
+    events: EventLog
+    seats: Seats
     fleet: Fleet
     roster: Roster
     tally: TallyKeeper
@@ -65,6 +70,11 @@ class Deps:
     push_cancel: Callable[[Job], None]
     #: raises UrlNotAllowed for a webhook that must not be called
     check_webhook: Callable[[str], None]
+
+    @property
+    def patience(self) -> Patience:
+        """Of requests that wait."""
+        return Patience(self.settings.heartbeat_s, self.seats.closed)
 
     @classmethod
     def open(cls, settings: Settings) -> "Deps":
@@ -85,6 +95,8 @@ class Deps:
             catalog=catalog,
             library=Library(settings, catalog, registry, objects),
             store=store,
+            events=open_events(settings),
+            seats=Seats(settings.api_listeners),
             fleet=store,
             roster=Roster(store.workers),
             tally=open_tally(settings),

@@ -17,13 +17,15 @@ from lorajobs.errors import (
     ValidationFailed,
 )
 from lorajobs.field_errors import listed, shown
+from lorajobs.job_page import JobFilter, JobPage
 from lorajobs.jobs import Job, JobStatus
 from lorajobs.plan import plan
-from lorajobs.request import JobQuery, JobRequest
-from lorajobs.store import JobFilter, JobPage
+from lorajobs.request import JobQuery, JobRequest, SubmitQuery, WaitQuery
 from lorajobs.submit import submit
 from web.body import json_body
 from web.deps import deps, public_url
+from web.dry_run import outlook
+from web.waiting import await_end
 
 _log = logging.getLogger(__name__)
 
@@ -36,13 +38,20 @@ jobs = Blueprint("jobs", __name__, url_prefix="/v1/jobs")
 @jobs.post("")
 def create() -> Response:
     """Accepts a job."""
+    query = SubmitQuery.parse(request.args.to_dict(flat=False))
     d = deps()
     planned = plan(JobRequest.parse(json_body()), d.catalog, d.library, d.check_webhook)
+    if query.dry_run:
+        return outlook(planned)
     serving = d.roster.serving(planned.spec.model)
     job, place = submit(planned, d.store, d.queue, serving)
-    # What the submit itself told: to ask for the place again costs as much as the submit.
-    queue = queue_document(place, serving) if place else None
-    response = _respond(job, job_document(job, d.objects, public_url(), queue), 202)
+    now = await_end(job, query.wait)
+    if now is job:
+        # What the submit itself told: to ask for the place again costs as much as the submit.
+        queue = queue_document(place, serving) if place else None
+        response = _respond(job, job_document(job, d.objects, public_url(), queue), 202)
+    else:
+        response = _answer(now, 200 if now.status.is_terminal else 202)
     response.location = public_url() + _path(job)
     return response
 
@@ -50,7 +59,8 @@ def create() -> Response:
 @jobs.get("/<job_id>")
 def show(job_id: str) -> Response:
     """Shows a job."""
-    return _answer(deps().store.get(job_id))
+    query = WaitQuery.parse(request.args.to_dict(flat=False))
+    return _answer(await_end(deps().store.get(job_id), query.wait))
 
 
 @jobs.get("")

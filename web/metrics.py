@@ -6,7 +6,7 @@ processes answers, and none of it is lost when they start anew.
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from flask import Blueprint, Response, request
 from prometheus_client import CollectorRegistry, Metric
@@ -15,15 +15,14 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from lorajobs.errors import StoreUnavailable
-from lorajobs.store import DRAINING
-from lorajobs.tally import BaseCount, Tally
+from lorajobs.store import DRAINING, WorkerState
+from lorajobs.tally import NO_JOBS, BaseCount, Tally
 from web.deps import Deps, deps
 
 log = logging.getLogger(__name__)
 
 metrics = Blueprint("metrics", __name__)
 
-_NOBODY = BaseCount(waiting=0, oldest_s=None, running=0)
 _STATES = ("loading", "warm", DRAINING)
 
 
@@ -47,7 +46,7 @@ class _Queues(Collector):
             "lorajobs_up", "1 if the API reaches this part, else 0", labels=["part"]
         )
         try:
-            tally, workers = self._deps.tally.tally(), self._workers()
+            tally, workers = self._deps.tally.tally(), self._deps.fleet.workers()
             up.add_metric(["store"], 1)
         except StoreUnavailable as error:
             # An answer, not an error: Prometheus would take that for an API that is down.
@@ -70,10 +69,10 @@ class _Queues(Collector):
     def _bases(self, tally: Tally) -> Mapping[str, BaseCount]:
         configured = self._deps.catalog.models
         left = {m: c for m, c in tally.bases.items() if m not in configured and any(c)}
-        return {model: tally.bases.get(model, _NOBODY) for model in configured} | left
+        return {model: tally.bases.get(model, NO_JOBS) for model in configured} | left
 
     def _of_bases(
-        self, bases: Mapping[str, BaseCount], workers: Mapping[tuple[str, str], int]
+        self, bases: Mapping[str, BaseCount], workers: Sequence[WorkerState]
     ) -> Iterator[Metric]:
         def each(name: str, text: str, value: Callable[[str, BaseCount], float]) -> Metric:
             family = GaugeMetricFamily(f"lorajobs_{name}", text, labels=["base"])
@@ -82,7 +81,7 @@ class _Queues(Collector):
             return family
 
         def unserved(base: str, count: BaseCount) -> int:
-            taken = any(workers[base, state] for state in _STATES if state != DRAINING)
+            taken = any(worker.serves(base) and worker.takes_jobs for worker in workers)
             return 0 if taken else count.waiting
 
         yield each("jobs_waiting", "Jobs that wait to be claimed", lambda _, c: c.waiting)
@@ -94,13 +93,11 @@ class _Queues(Collector):
             lambda _, c: c.oldest_s or 0,
         )
         alive = GaugeMetricFamily("lorajobs_workers", "Live workers", labels=["base", "state"])
+        counts = Counter((worker.model, worker.state) for worker in workers)
         for base in bases:
             for state in _STATES:
-                alive.add_metric([base, state], workers[base, state])
+                alive.add_metric([base, state], counts[base, state])
         yield alive
-
-    def _workers(self) -> Mapping[tuple[str, str], int]:
-        return Counter((w.model, w.state) for w in self._deps.fleet.workers())
 
     def _tickets(self) -> Metric:
         family = GaugeMetricFamily("lorajobs_tickets", "Tickets on the broker", labels=["base"])

@@ -46,14 +46,17 @@ class Anatomy(NamedTuple):
     """An adapter by its header."""
 
     inventory: keys.Inventory
-    #: how many modules are of which kind
-    kinds: Mapping[str, int]
     #: of each module that has one, in the order of the file
     ranks: Sequence[int]
     #: modules without an alpha of their own
     without_alpha: int
     #: None if it cannot be told
     family: str | None
+
+    @property
+    def kinds(self) -> Mapping[str, int]:
+        """How many modules are of which kind."""
+        return Counter(keys.kind(parts) for parts in self.inventory.modules.values())
 
 
 def anatomy(header: Header) -> Anatomy:
@@ -68,7 +71,6 @@ def anatomy(header: Header) -> Anatomy:
             ranks.append(rank)
     return Anatomy(
         found,
-        Counter(keys.kind(parts) for parts in found.modules.values()),
         ranks,
         sum("alpha" not in parts and "diff" not in parts for parts in found.modules.values()),
         family.of_adapter(modules),

@@ -34,15 +34,17 @@ def queues(settings: Settings, watch: bool, as_json: bool) -> None:
     from lorajobs.celery import make_app
     from lorajobs.overview import overview
     from lorajobs.redis_store import open_job_store
+    from lorajobs.redis_tally import open_tally
     from lorajobs.tickets import TicketQueue
 
     if watch and as_json:
         raise click.UsageError("--watch draws tables; leave out --json")
     catalog = Catalog.load(settings.config)
-    store, tickets = open_job_store(settings), TicketQueue(make_app(settings), settings)
+    store, keeper = open_job_store(settings), open_tally(settings)
+    tickets = TicketQueue(make_app(settings), settings)
 
     def look() -> "Overview":
-        return overview(store, tickets, catalog)
+        return overview(store, keeper, tickets, catalog)
 
     def drawn() -> RenderableType:
         try:
@@ -150,12 +152,16 @@ def _drawn(seen: "Overview") -> RenderableType:
 
 
 def _base(queue: "QueueView") -> Iterator[RenderableType]:
-    table = Table("base", "waiting", "oldest", "running", "tickets", box=None)
+    table = Table(
+        *("base", "waiting", "oldest", "running", "in / min", "out / min", "tickets"), box=None
+    )
     table.add_row(
         Text(queue.model, style="bold"),
         str(queue.waiting),
         _seconds(queue.oldest_s),
         str(queue.running),
+        f"{queue.submitted_per_min:g}",
+        f"{queue.ended_per_min:g}",
         "–" if queue.tickets is None else str(queue.tickets),
         Text("no worker", style="red") if queue.no_worker else "",
     )

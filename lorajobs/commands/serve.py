@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from lorajobs.addresses import EVERYWHERE
 from lorajobs.catalog import Catalog
 from lorajobs.embedded.ports import free_port, is_free
 from lorajobs.embedded.valkey import EmbeddedValkey
@@ -163,8 +164,9 @@ def _embedded(
     if "flower_port" not in given:
         update["flower_port"] = free_port(settings.flower_port)
     # Only this machine's users reach the API, and they reach private addresses anyway.
-    if "allow_private_urls" not in given and programs.is_loopback(settings.api_host):
-        update["allow_private_urls"] = True
+    if programs.is_loopback(settings.api_host):
+        private = {"webhook_private": EVERYWHERE, "fetch_private": EVERYWHERE}
+        update |= {name: value for name, value in private.items() if name not in given}
     server = None
     if "redis_url" not in given:
         server = EmbeddedValkey(data / "valkey")

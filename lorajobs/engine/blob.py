@@ -156,10 +156,11 @@ def _copies(bucket: Bucket, layers: Sequence[LowRank]) -> Iterator[tuple[Array, 
     down, up = _bits(bucket.down), _bits(bucket.up)
     for row, layer in enumerate(layers):
         rank = layer.rank
-        yield down[row, :rank], _bits(layer.down.flatten(1))
-        yield up[row, :, :rank], _bits(layer.up.flatten(1))
-        down[row, rank:] = 0
-        up[row, :, rank:] = 0
+        if rank < bucket.rank:
+            down[row, rank:] = 0
+            up[row, :, rank:] = 0
+        yield down[row, :rank], _bits(layer.down).reshape(rank, -1)
+        yield up[row, :, :rank], _bits(layer.up).reshape(-1, rank)
 
 
 def _bits(tensor: Tensor) -> Array:

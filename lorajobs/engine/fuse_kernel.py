@@ -10,10 +10,11 @@ import triton.language as tl
 from numpy.typing import NDArray
 from torch import Tensor
 
-#: Rows and columns of a tile, and the warps that compute it.
-_TILE, _WARPS = (64, 128), 4
 #: Inner sizes that one product of tiles takes whole; every rank is a multiple of the first.
 STEPS = 16, 32, 64, 128
+#: Rows and columns of a tile by inner size, and the warps that compute it: measured on an H200.
+_TILES = {16: (32, 128), 32: (32, 128), 64: (64, 128), 128: (64, 128)}
+_WARPS = 4
 _TORCH: Mapping[Any, torch.dtype] = {
     np.dtype(np.int64): torch.int64,
     np.dtype(np.float32): torch.float32,
@@ -37,7 +38,7 @@ class Run(NamedTuple):
         """Enqueues it on the current stream."""
         number, out, width = self.live.shape
         step = _step([self.rank])
-        _fuse_run[_grid(number, out, width)](
+        _fuse_run[_grid(number, out, width, step)](
             self.source,
             self.live,
             self.factors,
@@ -48,8 +49,7 @@ class Run(NamedTuple):
             out,
             width,
             ONCE=step == self.rank,
-            STEP=step,
-            **_options(self.factors),
+            **_options(self.factors, step),
         )
 
 
@@ -76,7 +76,8 @@ class Table(NamedTuple):
         tables = _placed(
             self.live.device, self.reads, self.writes, self.strengths, self.rows, self.heads
         )
-        _fuse_table[_grid(len(self.reads), out, width)](
+        step = _step(self.heads[:, 2].tolist())
+        _fuse_table[_grid(len(self.reads), out, width, step)](
             self.source,
             self.live,
             self.factors,
@@ -84,8 +85,7 @@ class Table(NamedTuple):
             out,
             width,
             len(self.heads),
-            STEP=_step(self.heads[:, 2].tolist()),
-            **_options(self.factors),
+            **_options(self.factors, step),
         )
 
 
@@ -195,15 +195,17 @@ def _step(ranks: list[int]) -> int:
     return max(step for step in STEPS if not any(rank % step for rank in ranks))
 
 
-def _grid(number: int, out: int, width: int) -> tuple[int, int, int]:
-    high, wide = _TILE
+def _grid(number: int, out: int, width: int, step: int) -> tuple[int, int, int]:
+    high, wide = _TILES[step]
     return -(-width // wide), -(-out // high), number
 
 
-def _options(factors: Tensor) -> dict[str, Any]:
+def _options(factors: Tensor, step: int) -> dict[str, Any]:
+    high, wide = _TILES[step]
     return {
-        "HIGH": _TILE[0],
-        "WIDE": _TILE[1],
+        "STEP": step,
+        "HIGH": high,
+        "WIDE": wide,
         # Not TF32, which would round single precision to 11 bits.
         "PRECISION": "ieee" if factors.dtype == torch.float32 else "tf32",
         "num_warps": _WARPS,

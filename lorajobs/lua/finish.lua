@@ -1,4 +1,4 @@
--- ARGV: P id attempt status applied_loras outputs warnings metrics error
+-- ARGV: P id attempt status applied_loras outputs warnings metrics error pictures gpu_ms adapter …
 -- 1: ended (or a replay of just that); 0: the lease is lost
 local id, attempt, status = ARGV[2], ARGV[3], ARGV[4]
 if not owns(id, attempt) then
@@ -16,4 +16,15 @@ if status == 'succeeded' then
   redis.call('HSET', job_key(id), 'step', redis.call('HGET', job_key(id), 'steps'))
 end
 terminate(id, status, ARGV[9])
+
+local r = redis.call('HMGET', job_key(id), 'owner', 'model')
+local function use(by, name)
+  for what, amount in pairs({ jobs = 1, pictures = ARGV[10], gpu_ms = ARGV[11] }) do
+    redis.call('HINCRBY', P .. ':usage:' .. r[1], by .. ' ' .. what .. ' ' .. name, amount)
+  end
+end
+redis.call('SADD', P .. ':users', r[1])
+use('key', '')
+use('model', r[2])
+for i = 12, #ARGV do use('adapter', ARGV[i]) end
 return 1

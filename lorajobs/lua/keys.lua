@@ -4,6 +4,8 @@
 --
 --   P:job:<id>         HASH    the record: status, model, spec, attempt, cancel, … (JSON values)
 --   P:jobs             ZSET    id -> created_ms        every job, for listing
+--   P:owned:<o>        ZSET    id -> created_ms        those of the API key o
+--   P:once:<hash>      HASH    job, fingerprint        a repeated submit finds its job, expires
 --   P:models           SET     base models ever submitted to
 --   P:waiting:<model>  ZSET    id -> score_us          jobs a worker may claim, smallest first
 --   P:groups:<model>   HASH    g -> n                  how many of them need the adapters g
@@ -20,12 +22,17 @@
 --   P:deadlines        ZSET    id -> ms                when a job that has not started expires
 --   P:kept             ZSET    id -> ms                when an ended job is erased
 --   P:service:<model>  HASH    ms                      running mean of a job's time on a worker
+--   P:rate:<model>:<m> HASH    submitted, ended        in the minute m, expires
 --   P:events:<id>      STREAM  what happened to the job, for live listeners
 --   P:outbox           ZSET    delivery -> due_ms      webhooks to send
 --   P:delivery:<d>     HASH    job, url, event, tries
 --   P:worker:<name>    STRING  what a live worker says of itself (JSON, expires)
 --   P:workers          SET     names of workers that ever spoke
 --   P:loras            HASH    id -> adapter record (lorajobs/adapters/registry.py)
+--   P:keys             HASH    id -> API key           its hash, never its secret (api_keys.py)
+--   P:bucket:<key>     STRING  us                      when its requests are all there again
+--   P:users            SET     keys that ever used a worker
+--   P:usage:<o>        HASH    'by what name' -> n     what o used, see finish.lua
 --   P:secret           STRING  made-up webhook secret, if none is configured
 
 local P = ARGV[1]
@@ -42,6 +49,7 @@ local function now_us()
 end
 
 local function job_key(id) return P .. ':job:' .. id end
+local function owned_key(owner) return P .. ':owned:' .. owner end
 local function waiting_key(model) return P .. ':waiting:' .. model end
 local function groups_key(model) return P .. ':groups:' .. model end
 local function line_key(model, owner) return P .. ':line:' .. model .. ':' .. owner end
@@ -103,6 +111,14 @@ local function dequeue(id)
   return true
 end
 
+-- -1: too many jobs wait for this model, -2: too many of this key; nil: there is room.
+local function full(model, owner, max_waiting, max_waiting_per_key)
+  if redis.call('ZCARD', waiting_key(model)) >= tonumber(max_waiting) then return -1 end
+  if owner == '' then return nil end
+  local own = redis.call('ZCARD', line_key(model, owner))
+  return own >= tonumber(max_waiting_per_key) and -2 or nil
+end
+
 -- {jobs before it, jobs that may run before it, 1 if it backs off, mean service in ms or 0}; the
 -- other keys get one turn for each of this one's, and one more at the start.
 local function place_of(id, window_us)
@@ -122,6 +138,15 @@ local function place_of(id, window_us)
   return { rank + math.min(others, keys * rank + before), own + math.min(others, turns), 0, service }
 end
 
+local function rate_key(model, minutes_ago)
+  return P .. ':rate:' .. model .. ':' .. math.floor(now() / 60000) - minutes_ago
+end
+
+local function count(model, what)
+  redis.call('HINCRBY', rate_key(model, 0), what, 1)
+  redis.call('EXPIRE', rate_key(model, 0), 900)
+end
+
 local function push_ticket(queue, message)
   if queue ~= '' then redis.call('LPUSH', queue, message) end
 end
@@ -135,7 +160,8 @@ local function terminate(id, status, error_json)
   redis.call('ZREM', P .. ':delayed', id)
   redis.call('ZREM', P .. ':deadlines', id)
   dequeue(id)
-  local r = redis.call('HMGET', job, 'retention_ms')
+  local r = redis.call('HMGET', job, 'retention_ms', 'model')
+  count(r[2], 'ended')
   redis.call('ZADD', P .. ':kept', now() + tonumber(r[1]), id)
   local url = redis.call('HGET', job, 'webhook')
   if url and url ~= '' then

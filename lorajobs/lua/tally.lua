@@ -1,8 +1,10 @@
--- ARGV: P overdue_ms
--- {delayed, unsettled, due, overdue, {model, waiting, age_ms of the head or -1, running}, …}
+-- ARGV: P overdue_ms minutes
+-- {now_ms, delayed, unsettled, due, overdue, {model, waiting, age_ms of the head or -1, running,
+-- submitted and ended in the last minutes}, …}
 local t = now()
 local outbox = P .. ':outbox'
 local out = {
+  t,
   redis.call('ZCARD', P .. ':delayed'),
   redis.call('ZCARD', outbox),
   redis.call('ZCOUNT', outbox, '-inf', t),
@@ -22,6 +24,11 @@ for _, model in ipairs(models) do
   local head = redis.call('ZRANGE', waiting_key(model), 0, 0)[1]
   local age = head and math.max(0, t - tonumber(redis.call('HGET', job_key(head), 'created_ms')))
   local waiting = redis.call('ZCARD', waiting_key(model))
-  out[#out + 1] = { model, waiting, age or -1, running[model] or 0 }
+  local submitted, ended = 0, 0
+  for ago = 0, tonumber(ARGV[3]) - 1 do
+    local r = redis.call('HMGET', rate_key(model, ago), 'submitted', 'ended')
+    submitted, ended = submitted + (tonumber(r[1]) or 0), ended + (tonumber(r[2]) or 0)
+  end
+  out[#out + 1] = { model, waiting, age or -1, running[model] or 0, submitted, ended }
 end
 return out

@@ -33,8 +33,8 @@ def api(settings: Settings) -> Program:
     options = {
         "bind": address(settings.api_host, settings.api_port),
         "workers": str(settings.api_workers),
-        "threads": str(settings.api_threads),
-        "worker-class": "gthread",
+        "threads": str(settings.api_threads + settings.api_listeners),
+        "worker-class": "web.gunicorn_worker.Worker",
         "log-level": settings.log_level.lower(),
         # gunicorn puts this folder first on the path; the caller's may hold a `web` of its own.
         "chdir": str(_PACKAGES),

@@ -1,10 +1,10 @@
 """What a store in memory has besides its jobs: webhooks to send, and who is alive."""
 
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lorajobs.store import Delivery, WorkerState
+from lorajobs.testing.memory_events import MemoryEvents
 
 
 @dataclass
@@ -13,13 +13,11 @@ class _Webhook:
     due_ms: int
 
 
-class MemoryNotices:
+class MemoryNotices(MemoryEvents):
     """The outbox and the list of workers, under the lock and the clock of a store."""
 
-    clock_ms: Callable[[], int]
-
     def __init__(self) -> None:
-        self.lock = threading.RLock()
+        super().__init__()
         self.outbox: dict[str, _Webhook] = {}
         self._workers: dict[str, tuple[WorkerState, int]] = {}
 

@@ -2,16 +2,15 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from lorajobs.errors import DeadlineExceeded, JobNotFinished, JobNotFound, QueueFull, WorkerLost
+from lorajobs.errors import DeadlineExceeded, JobNotFinished, QueueFull, WorkerLost
+from lorajobs.events import PROGRESS
 from lorajobs.jobs import TRANSITIONS, Job, JobError, JobStatus, Lease, Outcome
 from lorajobs.snapshot import Snapshot
 from lorajobs.store import (
     DEFAULT_RULES,
-    JobFilter,
-    JobPage,
     Place,
     Progress,
     QueueRules,
@@ -20,12 +19,12 @@ from lorajobs.store import (
     Submitted,
 )
 from lorajobs.testing.entry import Entry
-from lorajobs.testing.memory_notices import MemoryNotices
+from lorajobs.testing.memory_jobs import MemoryJobs
 from lorajobs.testing.memory_queue import MemoryQueue
 
 
 @dataclass
-class MemoryJobStore(MemoryNotices):
+class MemoryJobStore(MemoryJobs):
     """JobStore, LeaseStore, Housekeeping and Workers in one process, without durability."""
 
     rules: QueueRules = DEFAULT_RULES
@@ -33,7 +32,6 @@ class MemoryJobStore(MemoryNotices):
 
     def __post_init__(self) -> None:
         super().__init__()
-        self._entries: dict[str, Entry] = {}
         self._claims: dict[str, tuple[str, Lease]] = {}
         self._service_s: dict[str, float] = {}
         self._queue = MemoryQueue(self.rules, self.clock_ms)
@@ -49,20 +47,34 @@ class MemoryJobStore(MemoryNotices):
         *,
         window_us: int = 0,
         workers: int = 0,
+        terms: Terms = DEFAULT_TERMS,
     ) -> Submitted:
         with self.lock:
-            if job.id in self._entries:
-                known = self._entries[job.id].job
-                return Submitted(known.created_ms, False, self.place(job.id, window_us))
-            self._require_room(job)
+            earlier = self.earlier(terms.once) if terms.once else None
+            known = earlier or (self._entries[job.id].job if job.id in self._entries else None)
+            if known:
+                place = self.place(known.id, window_us)
+                return Submitted(known.created_ms, False, place, known.id)
+            self._require_room(job, terms)
             steps = job.spec.num_inference_steps * job.spec.num_images
             queued = job.model_copy(update={"created_ms": self.clock_ms(), "steps": steps})
             entry = self._entries[job.id] = Entry(queued)
             self._push(ticket)
+            self.happened(job.id, JobStatus.QUEUED)
             place = self.place(job.id, window_us)
             predicted_s = place.starts_in_s(workers) if place else None
             entry.job = queued.model_copy(update={"predicted_s": predicted_s})
-            return Submitted(queued.created_ms, True, place)
+            if terms.once:
+                self.remember(terms.once, job.id)
+            return Submitted(queued.created_ms, True, place, job.id)
+
+    def outlook(self, job: Job, window_us: int) -> Place:
+        with self.lock:
+            self._require_room(job)
+            entry = Entry(job.model_copy(update={"created_ms": self.clock_ms()}))
+            waiting = self._in_order([*self._waiting(job.spec.model), entry])
+            service_s = self._service_s.get(job.spec.model)
+            return self._queue.place(entry, waiting, window_us, service_s)
 
     def _require_room(self, job: Job) -> None:
         waiting = self._waiting(job.spec.model)
@@ -71,25 +83,6 @@ class MemoryJobStore(MemoryNotices):
         own = sum(entry.job.spec.owner == job.spec.owner for entry in waiting)
         if job.spec.owner and own >= self.rules.max_waiting_per_key:
             raise QueueFull(f"{self.rules.max_waiting_per_key:,} jobs of this API key wait already")
-
-    def get(self, job_id: str) -> Job:
-        with self.lock:
-            return self._entry(job_id).job
-
-    def page(self, where: JobFilter, limit: int, cursor: str | None) -> JobPage:
-        with self.lock:
-            jobs = sorted(
-                (e.job for e in self._entries.values() if where.matches(e.job)),
-                key=lambda job: (job.created_ms, job.id),
-                reverse=True,
-            )
-        if cursor is not None:
-            created, _, job_id = cursor.partition("-")
-            last_seen = (int(created), job_id)
-            jobs = [job for job in jobs if (job.created_ms, job.id) < last_seen]
-        more = len(jobs) > limit
-        last = jobs[limit - 1] if more else None
-        return JobPage(jobs[:limit], f"{last.created_ms}-{last.id}" if last else None)
 
     def cancel(self, job_id: str) -> Job:
         with self.lock:
@@ -106,6 +99,7 @@ class MemoryJobStore(MemoryNotices):
             if not job.status.is_terminal:
                 raise JobNotFinished("the job still waits or runs; cancel it first")
             del self._entries[job_id]
+            self.forget_events(job_id)
             self.outbox.pop(f"{job_id}.{job.status}", None)
 
     def place(self, job_id: str, window_us: int) -> Place | None:
@@ -173,6 +167,7 @@ class MemoryJobStore(MemoryNotices):
             entry.lease_ends_ms = self.clock_ms() + int(self.rules.lease_s * 1000)
             if progress is not None:
                 entry.job = entry.job.model_copy(update=progress._asdict())
+                self.happened(lease.job_id, PROGRESS, **progress._asdict())
             return Signal.CANCEL if entry.job.cancel_requested else Signal.GO_ON
 
     def finish(self, lease: Lease, outcome: Outcome) -> bool:
@@ -245,37 +240,11 @@ class MemoryJobStore(MemoryNotices):
                     again[entry.job.spec.model] += 1
         return Rescued(again, ended)
 
-    def backlog(self) -> Mapping[str, int]:
-        with self.lock:
-            models = {entry.job.spec.model for entry in self._entries.values()}
-            return {model: len(self._waiting(model)) for model in sorted(models)}
-
-    def spent(self, limit: int) -> Sequence[str]:
-        with self.lock:
-            kept_ms = int(self.rules.retention_s * 1000)
-            now = self.clock_ms()
-            jobs = [e.job for e in self._entries.values() if e.job.completed_ms is not None]
-            return [j.id for j in jobs if (j.completed_ms or 0) + kept_ms <= now][:limit]
-
-    def _entry(self, job_id: str) -> Entry:
-        try:
-            return self._entries[job_id]
-        except KeyError:
-            raise JobNotFound(f"no job has the id {job_id!r}") from None
-
     def _owned(self, lease: Lease) -> Entry | None:
         entry = self._entries.get(lease.job_id)
         if entry is None or entry.job.status is not JobStatus.RUNNING:
             return None
         return entry if entry.job.attempt == lease.attempt else None
-
-    def _waiting(self, model: str) -> list[Entry]:
-        found = [
-            e
-            for e in self._entries.values()
-            if e.job.status is JobStatus.QUEUED and e.job.spec.model == model and not e.ready_ms
-        ]
-        return sorted(found, key=lambda entry: entry.score_us(self.rules))
 
     def _push(self, ticket: Mapping[str, str] | None) -> None:
         if ticket is not None:
@@ -284,6 +253,8 @@ class MemoryJobStore(MemoryNotices):
     def _move(self, entry: Entry, status: JobStatus, **fields: object) -> None:
         assert status in TRANSITIONS[entry.job.status], (entry.job.status, status)
         entry.job = entry.job.model_copy(update={"status": status, **fields})
+        running = status is JobStatus.RUNNING
+        self.happened(entry.job.id, status, **({"attempt": entry.job.attempt} if running else {}))
 
     def _end(self, entry: Entry, status: JobStatus, error: JobError | None = None) -> None:
         entry.ready_ms = 0

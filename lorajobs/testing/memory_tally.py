@@ -1,10 +1,11 @@
 """The tally of a store in memory, from what its public methods show."""
 
 from collections import Counter
+from collections.abc import Sequence
 
+from lorajobs.job_page import JobFilter
 from lorajobs.jobs import Job, JobStatus
-from lorajobs.store import JobFilter
-from lorajobs.tally import OVERDUE_S, BaseCount, Tally
+from lorajobs.tally import OVERDUE_S, RATE_MINUTES, BaseCount, Tally
 from lorajobs.testing.memory_store import MemoryJobStore
 
 
@@ -28,7 +29,14 @@ class MemoryTally:
                 waiting = [j for j in queued if j.spec.model == model and j not in delayed]
                 head = min(waiting, key=self._score_ms, default=None)
                 oldest_s = (now - head.created_ms) / 1000 if head else None
-                bases[model] = BaseCount(len(waiting), oldest_s, running[model])
+                own = [job for job in jobs if job.spec.model == model]
+                bases[model] = BaseCount(
+                    len(waiting),
+                    oldest_s,
+                    running[model],
+                    self._per_min([job.created_ms for job in own]),
+                    self._per_min([job.completed_ms or 0 for job in own]),
+                )
             return Tally(
                 bases=bases,
                 delayed=len(delayed),
@@ -40,6 +48,11 @@ class MemoryTally:
     def _is_delayed(self, job: Job) -> bool:
         place = self._store.place(job.id, 0)
         return place is not None and place.delayed
+
+    def _per_min(self, times_ms: Sequence[int]) -> float:
+        now_ms = self._store.clock_ms()
+        begun_ms = (now_ms // 60_000 - (RATE_MINUTES - 1)) * 60_000
+        return round(sum(ms >= begun_ms for ms in times_ms) / ((now_ms - begun_ms) / 60_000), 1)
 
     def _score_ms(self, job: Job) -> int:
         return job.created_ms - self._store.rules.head_start_ms(job.spec.priority)

@@ -7,6 +7,7 @@ import pytest
 import redis
 
 from lorajobs.errors import JobNotFinished, JobNotFound, QueueFull, StoreUnavailable, WorkerLost
+from lorajobs.job_page import JobFilter
 from lorajobs.jobs import (
     AppliedLora,
     Job,
@@ -23,7 +24,6 @@ from lorajobs.redis_store import RedisJobStore
 from lorajobs.snapshot import WaitingGroup
 from lorajobs.store import (
     DRAINING,
-    JobFilter,
     Place,
     Progress,
     QueueRules,

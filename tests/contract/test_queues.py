@@ -86,6 +86,8 @@ def test_an_idle_base_is_shown_without_complaint(run: Run) -> None:
         "waiting": 0,
         "oldest_s": None,
         "running": 0,
+        "submitted_per_min": 0.0,
+        "ended_per_min": 0.0,
         "tickets": 0,
         "no_worker": False,
         "groups": [],

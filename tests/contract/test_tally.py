@@ -54,6 +54,19 @@ def test_jobs_are_counted_by_base_and_where_they_are(kept: tuple[Backend, TallyK
     assert (tally.bases["demo"].waiting, tally.bases["demo"].running, tally.delayed) == (3, 0, 0)
 
 
+def test_rates_are_of_the_last_minutes(kept: tuple[Backend, TallyKeeper]) -> None:
+    backend, keeper = kept
+    jobs = [a_job() for _ in range(50)]
+    for job in jobs:
+        backend.store.submit(job, None)
+    for job in jobs[:20]:
+        backend.store.cancel(job.id)
+    count = keeper.tally().bases["demo"]
+    # Over four to five minutes.
+    assert 10 <= count.submitted_per_min <= 12.5
+    assert 4 <= count.ended_per_min <= 5
+
+
 def test_the_oldest_is_the_head_of_its_queue(kept: tuple[Backend, TallyKeeper]) -> None:
     backend, keeper = kept
     first, second = a_job(), a_job(priority="high")

@@ -16,6 +16,7 @@ from bench.timetable import overtakes, swaps
 TINY = Scale(
     seeds=1,
     jobs=20,
+    fair_seeds=1,
     loads=(10,),
     workers=(2,),
     capacity_seeds=1,

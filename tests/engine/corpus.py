@@ -69,7 +69,8 @@ Targets = Mapping[str, Mapping[str, Shape]]
 def files(family: str, targets: Targets) -> Iterator[Recipe]:
     """Every valid file for one family."""
     denoiser = "unet" if "unet" in targets else "transformer"
-    inner = {(denoiser, path): targets[denoiser][path] for path in _DENOISERS[family]}
+    paths = [path for path in _DENOISERS[family] if path in targets[denoiser]]
+    inner = {(denoiser, path): targets[denoiser][path] for path in paths}
     texts = {
         (component, path): shape
         for component, paths in targets.items()
@@ -135,7 +136,8 @@ class _Maker:
 
     def header(self, denoiser: str, spots: Mapping[Spot, Shape]) -> Recipe:
         """diffusers' names with its configuration in the header."""
-        told = {f"{denoiser}.r": 2, f"{denoiser}.lora_alpha": 8, f"{denoiser}.bias": "none"}
+        fields = {"r": 2, "lora_alpha": 8, "bias": "none", "target_modules": [p for _, p in spots]}
+        told = {f"{denoiser}.{field}": value for field, value in fields.items()}
 
         def make() -> File:
             made = self._file(spots, kinds.peft, _dotted)

@@ -35,18 +35,20 @@ def _clip(width: int, layers: int, *, projects: bool = False) -> nn.Module:
     return made
 
 
-def _unet(**options: Any) -> nn.Module:
-    made: nn.Module = UNet2DConditionModel(**options)
+def _unet(unit: int, **options: Any) -> nn.Module:
+    channels = {"block_out_channels": (unit, 2 * unit, 4 * unit, 4 * unit)}
+    made: nn.Module = UNet2DConditionModel(**(channels | options))
     return made
 
 
-def _sdxl() -> nn.Module:
+def _sdxl(unit: int) -> nn.Module:
     return _unet(
-        block_out_channels=(320, 640, 1280),
+        unit,
+        block_out_channels=(unit, 2 * unit, 4 * unit),
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
         transformer_layers_per_block=(1, 2, 10),
-        attention_head_dim=(5, 10, 20),
+        attention_head_dim=(unit // 64 or 1, unit // 32, unit // 16),
         cross_attention_dim=2048,
         use_linear_projection=True,
         addition_embed_type="text_time",
@@ -55,13 +57,20 @@ def _sdxl() -> nn.Module:
     )
 
 
-def _sd3(layers: int, heads: int, dual: int) -> nn.Module:
+def _sd2(unit: int) -> nn.Module:
+    heads = tuple(n * unit // 64 or 1 for n in (1, 2, 4, 4))
+    return _unet(
+        unit, cross_attention_dim=1024, attention_head_dim=heads, use_linear_projection=True
+    )
+
+
+def _sd3(heads: int, dual: int) -> nn.Module:
     made: nn.Module = SD3Transformer2DModel(
         sample_size=128,
         patch_size=2,
         in_channels=16,
         out_channels=16,
-        num_layers=layers,
+        num_layers=24,
         attention_head_dim=64,
         num_attention_heads=heads,
         joint_attention_dim=4096,
@@ -74,63 +83,45 @@ def _sd3(layers: int, heads: int, dual: int) -> nn.Module:
     return made
 
 
-def _flux() -> nn.Module:
-    made: nn.Module = FluxTransformer2DModel(guidance_embeds=True)
+def _flux(heads: int) -> nn.Module:
+    made: nn.Module = FluxTransformer2DModel(num_attention_heads=heads, guidance_embeds=True)
     return made
 
 
-#: The pipeline's class, and its components.
-_BASES: dict[str, tuple[type[DiffusionPipeline], dict[str, Callable[[], nn.Module]]]] = {
+#: The pipeline's class, and its denoiser for a share of the real width.
+_BASES: dict[str, tuple[type[DiffusionPipeline], str, Callable[[int], nn.Module]]] = {
     "sd15": (
         StableDiffusionPipeline,
-        {"unet": lambda: _unet(cross_attention_dim=768), "text_encoder": lambda: _clip(768, 12)},
+        "unet",
+        lambda share: _unet(320 // share, cross_attention_dim=768),
     ),
-    "sd2": (
-        StableDiffusionPipeline,
-        {
-            "unet": lambda: _unet(
-                cross_attention_dim=1024,
-                attention_head_dim=(5, 10, 20, 20),
-                use_linear_projection=True,
-            ),
-            "text_encoder": lambda: _clip(1024, 23),
-        },
-    ),
-    "sdxl": (
-        StableDiffusionXLPipeline,
-        {
-            "unet": _sdxl,
-            "text_encoder": lambda: _clip(768, 12),
-            "text_encoder_2": lambda: _clip(1280, 32, projects=True),
-        },
-    ),
-    "sd3": (
-        StableDiffusion3Pipeline,
-        {
-            "transformer": lambda: _sd3(24, 24, 0),
-            "text_encoder": lambda: _clip(768, 12, projects=True),
-            "text_encoder_2": lambda: _clip(1280, 32, projects=True),
-        },
-    ),
-    "sd35": (
-        StableDiffusion3Pipeline,
-        {
-            "transformer": lambda: _sd3(24, 24, 13),
-            "text_encoder": lambda: _clip(768, 12, projects=True),
-            "text_encoder_2": lambda: _clip(1280, 32, projects=True),
-        },
-    ),
-    "flux": (FluxPipeline, {"transformer": _flux, "text_encoder": lambda: _clip(768, 12)}),
+    "sd2": (StableDiffusionPipeline, "unet", lambda share: _sd2(320 // share)),
+    "sdxl": (StableDiffusionXLPipeline, "unet", lambda share: _sdxl(320 // share)),
+    "sd3": (StableDiffusion3Pipeline, "transformer", lambda share: _sd3(24 // share or 1, 0)),
+    "sd35": (StableDiffusion3Pipeline, "transformer", lambda share: _sd3(24 // share or 1, 13)),
+    "flux": (FluxPipeline, "transformer", lambda share: _flux(24 // share or 1)),
+}
+#: Width, layers, and whether it projects, of CLIP's text encoders.
+_TEXTS = {
+    "sd15": ((768, 12, False),),
+    "sd2": ((1024, 23, False),),
+    "sdxl": ((768, 12, False), (1280, 32, True)),
+    "sd3": ((768, 12, True), (1280, 32, True)),
+    "sd35": ((768, 12, True), (1280, 32, True)),
+    "flux": ((768, 12, False),),
 }
 FAMILIES = tuple(_BASES)
 
 
 @cache
-def reader(family: str) -> Reader:
-    """What reads adapters for one of the bases."""
-    kind, components = _BASES[family]
+def reader(family: str, share: int = 1) -> Reader:
+    """What reads adapters for one of the bases; `share` 10 makes it about ten times as narrow."""
+    kind, name, make = _BASES[family]
     pipe = kind.__new__(kind)
     with torch.device("meta"):
-        for name, make in components.items():
-            setattr(pipe, name, make())
+        setattr(pipe, name, make(share))
+        for number, (width, layers, projects) in enumerate(_TEXTS[family]):
+            component = f"text_encoder_{number + 1}" if number else "text_encoder"
+            narrow = width if share == 1 else 64
+            setattr(pipe, component, _clip(narrow, layers, projects=projects))
     return Reader(pipe)

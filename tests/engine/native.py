@@ -29,28 +29,31 @@ _SDXL_CONVOLUTIONS = {
 }
 _FLUX = {
     "double_blocks.0.img_attn.qkv": tuple(f"transformer_blocks.0.attn.to_{x}" for x in "qkv"),
-    "double_blocks.1.txt_attn.qkv": tuple(f"transformer_blocks.1.attn.add_{x}_proj" for x in "qkv"),
+    "double_blocks.0.txt_attn.qkv": tuple(f"transformer_blocks.0.attn.add_{x}_proj" for x in "qkv"),
     "double_blocks.0.img_attn.proj": ("transformer_blocks.0.attn.to_out.0",),
     "double_blocks.0.txt_mlp.0": ("transformer_blocks.0.ff_context.net.0.proj",),
-    "single_blocks.3.linear1": (
-        *(f"single_transformer_blocks.3.attn.to_{x}" for x in "qkv"),
-        "single_transformer_blocks.3.proj_mlp",
+    "single_blocks.0.modulation.lin": ("single_transformer_blocks.0.norm.linear",),
+}
+#: Their rows are not of one size, and the converter knows only those of the real width.
+_FLUX_WIDE = {
+    "single_blocks.0.linear1": (
+        *(f"single_transformer_blocks.0.attn.to_{x}" for x in "qkv"),
+        "single_transformer_blocks.0.proj_mlp",
     ),
-    "single_blocks.3.modulation.lin": ("single_transformer_blocks.3.norm.linear",),
 }
 _XLABS = {
-    "double_blocks.2.processor.qkv_lora1": tuple(
-        f"transformer_blocks.2.attn.to_{x}" for x in "qkv"
+    "double_blocks.0.processor.qkv_lora1": tuple(
+        f"transformer_blocks.0.attn.to_{x}" for x in "qkv"
     ),
-    "double_blocks.2.processor.qkv_lora2": tuple(
-        f"transformer_blocks.2.attn.add_{x}_proj" for x in "qkv"
+    "double_blocks.0.processor.qkv_lora2": tuple(
+        f"transformer_blocks.0.attn.add_{x}_proj" for x in "qkv"
     ),
-    "double_blocks.2.processor.proj_lora1": ("transformer_blocks.2.attn.to_out.0",),
-    "double_blocks.2.processor.proj_lora2": ("transformer_blocks.2.attn.to_add_out",),
-    "single_blocks.1.processor.qkv_lora": tuple(
-        f"single_transformer_blocks.1.attn.to_{x}" for x in "qkv"
+    "double_blocks.0.processor.proj_lora1": ("transformer_blocks.0.attn.to_out.0",),
+    "double_blocks.0.processor.proj_lora2": ("transformer_blocks.0.attn.to_add_out",),
+    "single_blocks.0.processor.qkv_lora": tuple(
+        f"single_transformer_blocks.0.attn.to_{x}" for x in "qkv"
     ),
-    "single_blocks.1.processor.proj_lora": ("single_transformer_blocks.1.proj_out",),
+    "single_blocks.0.processor.proj_lora": ("single_transformer_blocks.0.proj_out",),
 }
 _SD3 = {
     "joint_blocks.0.x_block.attn.qkv": tuple(f"transformer_blocks.0.attn.to_{x}" for x in "qkv"),
@@ -85,6 +88,8 @@ def files(family: str, targets: Targets) -> Iterator[Recipe]:
         yield _file("sgm dora", family, _SDXL, targets, kinds.dora_of_kohya)
         yield _file("sgm in comfy", family, _dotted(_SDXL), targets, kinds.peft, "diffusion_model.")
     if family == "flux":
+        if targets["transformer"]["x_embedder"][0] == 3072:
+            yield _file("linear1", family, _flat(_FLUX_WIDE), targets, kinds.kohya)
         yield _file("flux of kohya", family, _flat(_FLUX), targets, kinds.kohya)
         yield _file("flux of bfl", family, _FLUX, targets, kinds.peft, "diffusion_model.")
         yield _file("flux of bfl, bare", family, _FLUX, targets, kinds.peft, "")
@@ -110,11 +115,12 @@ def _file(
     swapped: bool = False,
 ) -> Recipe:
     component = "unet" if "unet" in targets else "transformer"
+    known = {name: paths for name, paths in names.items() if {*paths} <= targets[component].keys()}
 
     def make() -> File:
         tensors: dict[str, Tensor] = {}
         expected: dict[Spot, Reference] = {}
-        for seed, (original, paths) in enumerate(names.items()):
+        for seed, (original, paths) in enumerate(known.items()):
             shapes = [targets[component][path] for path in paths]
             rows = [shape[0] for shape in shapes]
             change = kind((sum(rows), *shapes[0][1:]), Dice(seed))

@@ -1,4 +1,4 @@
-"""The engine on the architectures of SDXL, SD3 and Flux, and each one's files on the others."""
+"""The engine on the architectures of SD1.5, SDXL, SD3 and Flux, each with the others' files."""
 
 from pathlib import Path
 
@@ -8,17 +8,21 @@ from torch import Tensor
 
 from lorajobs.catalog import ModelEntry
 from lorajobs.engine.pipeline import DiffusersEngine
-from lorajobs.errors import LoraNotApplied
+from lorajobs.lora_errors import LoraShapeMismatch, LoraUnknownKeys, LoraWrongFamily
 from lorajobs.settings import Settings
 from tests.engine.adapters import local, pair, pixels, prefixed, saved
 from tests.engine.tiny import FAMILIES, save
 from tests.jobs import a_spec
 
+SD_MODULE, SD_SHAPE = "down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q", (64, 64)
+TEXT_KEYS = SD_MODULE.replace("attn1.to_q", "attn2.to_k")
 XL_MODULE, XL_SHAPE = "down_blocks.1.attentions.0.transformer_blocks.1.attn1.to_q", (64, 64)
 DIT_MODULE, DIT_SHAPE = "transformer_blocks.0.attn.to_q", (32, 32)
 CLIP_MODULE, CLIP_SHAPE = "text_model.encoder.layers.0.self_attn.q_proj", (32, 32)
 #: An adapter for each family, with a part in each component that it can adapt.
 NATIVE: dict[str, dict[str, Tensor]] = {
+    "sd15": prefixed("unet.", pair(SD_MODULE, SD_SHAPE))
+    | prefixed("text_encoder.", pair(CLIP_MODULE, CLIP_SHAPE)),
     "sdxl": prefixed("unet.", pair(XL_MODULE, XL_SHAPE))
     | prefixed("text_encoder.", pair(CLIP_MODULE, CLIP_SHAPE))
     | prefixed("text_encoder_2.", pair(CLIP_MODULE, CLIP_SHAPE, seed=1)),
@@ -53,16 +57,43 @@ def test_its_own_adapters(family: tuple[str, DiffusersEngine], tmp_path: Path) -
     assert pixels(engine) == bare
 
 
+#: One module of the real width that tells the family, with the name that the refusal gives it.
+REAL: dict[str, tuple[str, str, tuple[int, int]]] = {
+    "sd15": ("Stable Diffusion 1.x", f"unet.{TEXT_KEYS}", (640, 768)),
+    "sd2": ("Stable Diffusion 2.x", f"unet.{TEXT_KEYS}", (640, 1024)),
+    "sdxl": ("SDXL", f"unet.{XL_MODULE}", (640, 640)),
+    "sd3": ("Stable Diffusion 3", f"transformer.{DIT_MODULE}", (1536, 1536)),
+    "sd35 large": ("Stable Diffusion 3", f"transformer.{DIT_MODULE}", (2432, 2432)),
+    "flux": ("Flux.1", f"transformer.single_{DIT_MODULE}", (3072, 3072)),
+    "flux of kohya": ("Flux.1", "lora_unet_double_blocks_0_img_attn_proj", (3072, 3072)),
+    "qwen": ("Qwen-Image", "transformer.transformer_blocks.0.img_mlp.net.2", (3072, 12288)),
+    "wan": ("Wan", "diffusion_model.blocks.0.self_attn.q", (1536, 1536)),
+}
+OWN = {"sd15": {"sd15"}, "sdxl": {"sdxl"}, "sd3": {"sd3", "sd35 large"}}
+OWN |= {"flux": {"flux", "flux of kohya"}}
+BASES = {"sd15": "texts 32 wide", "sdxl": "SDXL", "sd3": "Stable Diffusion 3", "flux": "Flux.1"}
+
+
 def test_files_of_the_other_families(family: tuple[str, DiffusersEngine], tmp_path: Path) -> None:
     name, engine = family
     bare = pixels(engine)
+    for other, (called, module, shape) in REAL.items():
+        path = saved(tmp_path / f"{other}.safetensors", pair(module, shape))
+        # A base of another width, even of the same family, has no room for these shapes.
+        own = other in OWN[name] and name != "sd15"
+        kind = LoraShapeMismatch if own else LoraWrongFamily
+        with pytest.raises(kind) as caught:
+            engine.apply([local(path)])
+        if not own:
+            assert called in caught.value.detail
+            assert BASES[name] in caught.value.detail
     for other, state in NATIVE.items():
-        if other == name:
-            continue
-        adapter = local(saved(tmp_path / f"{other}.safetensors", state))
-        with pytest.raises(LoraNotApplied, match="fit no module"):
-            engine.apply([adapter])
-        assert pixels(engine) == bare
+        # At these widths nothing tells the families, and the tiny SDXL has all that SD1.5 has.
+        if other != name and (other, name) != ("sd15", "sdxl"):
+            adapter = local(saved(tmp_path / f"{other}.safetensors", state))
+            with pytest.raises((LoraUnknownKeys, LoraShapeMismatch)):
+                engine.apply([adapter])
+    assert pixels(engine) == bare
 
 
 def test_prompts_and_negative_prompts(family: tuple[str, DiffusersEngine]) -> None:
@@ -83,13 +114,16 @@ def test_prompts_and_negative_prompts(family: tuple[str, DiffusersEngine]) -> No
 def test_kohya_files_that_diffusers_ignores_on_sd3(
     family: tuple[str, DiffusersEngine], tmp_path: Path
 ) -> None:
-    state = {
-        "lora_unet_joint_blocks_0_x_block_attn_qkv.lora_down.weight": torch.ones(4, 32),
-        "lora_unet_joint_blocks_0_x_block_attn_qkv.lora_up.weight": torch.ones(96, 4),
-        "lora_unet_joint_blocks_0_x_block_attn_qkv.alpha": torch.tensor(4.0),
-    }
-    with pytest.raises(LoraNotApplied, match="joint_blocks_0"):
-        family[1].apply([local(saved(tmp_path / "kohya.safetensors", state))])
+    down, up = torch.randn(4, 32), torch.randn(96, 4)
+    called = "lora_unet_joint_blocks_0_x_block_attn_qkv"
+    kohya = {f"{called}.lora_down.weight": down, f"{called}.lora_up.weight": up}
+    plain: dict[str, Tensor] = {}
+    for name, part in zip("qkv", up.chunk(3), strict=True):
+        plain[f"transformer.transformer_blocks.0.attn.to_{name}.lora_A.weight"] = down
+        plain[f"transformer.transformer_blocks.0.attn.to_{name}.lora_B.weight"] = part
+    one = pixels(family[1], local(saved(tmp_path / "kohya.safetensors", kohya)))
+    assert one == pixels(family[1], local(saved(tmp_path / "plain.safetensors", plain)))
+    assert one != pixels(family[1])
 
 
 @pytest.mark.parametrize("family", ["flux"], indirect=True)
@@ -125,9 +159,13 @@ def test_kohya_files_on_sdxl(family: tuple[str, DiffusersEngine], tmp_path: Path
     one = pixels(engine, local(saved(tmp_path / "kohya.safetensors", kohya)))
     assert one == pixels(engine, local(saved(tmp_path / "plain.safetensors", NATIVE["sdxl"])))
     # Of a file that numbers its blocks in both ways diffusers drops the ones of kohya-ss.
+    called = "lora_unet_down_blocks_1_attentions_0_proj_in"
     both = kohya | {
-        "lora_unet_down_blocks_1_attentions_0_proj_in.lora_down.weight": torch.ones(4, 64),
-        "lora_unet_down_blocks_1_attentions_0_proj_in.lora_up.weight": torch.ones(64, 4),
+        f"{called}.lora_down.weight": torch.ones(4, 64),
+        f"{called}.lora_up.weight": torch.ones(64, 4),
     }
-    with pytest.raises(LoraNotApplied, match="only 3 of its 4 layers"):
-        engine.apply([local(saved(tmp_path / "both.safetensors", both))])
+    (applied,) = engine.apply([local(saved(tmp_path / "both.safetensors", both))])
+    assert (applied.modules, applied.rank) == (4, 4)
+    strange = kohya | {k.replace("input_blocks_4", "input_blocks_11"): v for k, v in kohya.items()}
+    with pytest.raises(LoraUnknownKeys, match=r"1 of its 4 modules.*input_blocks_11"):
+        engine.apply([local(saved(tmp_path / "strange.safetensors", strange))])

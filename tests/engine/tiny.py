@@ -1,4 +1,4 @@
-"""The architectures of SDXL, SD3 and Flux with a few random weights, saved as real bases."""
+"""The architectures of SD1.5, SDXL, SD3 and Flux with a few random weights, saved as real bases."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +13,7 @@ from diffusers import (
     FluxTransformer2DModel,
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
+    StableDiffusionPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
@@ -56,6 +57,29 @@ def _vae(channels: int) -> AutoencoderKL:
         shift_factor=0.0,
         use_quant_conv=False,
         use_post_quant_conv=False,
+    )
+
+
+def sd15() -> DiffusionPipeline:
+    """Stable Diffusion 1.5: one text encoder, and convolutions around its attentions."""
+    unet = UNet2DConditionModel(
+        block_out_channels=(32, 64),
+        layers_per_block=1,
+        sample_size=32,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        attention_head_dim=8,
+        cross_attention_dim=32,
+    )
+    return StableDiffusionPipeline(
+        vae=_vae(4),
+        text_encoder=_clip(CLIPTextModel),
+        tokenizer=CLIPTokenizer.from_pretrained(_TOKENIZER),
+        unet=unet,
+        scheduler=EulerDiscreteScheduler(steps_offset=1),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
     )
 
 
@@ -150,7 +174,12 @@ def flux() -> DiffusionPipeline:
     )
 
 
-FAMILIES: dict[str, Callable[[], DiffusionPipeline]] = {"sdxl": sdxl, "sd3": sd3, "flux": flux}
+FAMILIES: dict[str, Callable[[], DiffusionPipeline]] = {
+    "sd15": sd15,
+    "sdxl": sdxl,
+    "sd3": sd3,
+    "flux": flux,
+}
 
 
 def save(family: str, folder: Path) -> Path:

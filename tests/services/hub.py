@@ -73,6 +73,8 @@ class Hub(ThreadingHTTPServer):
         self.page: bytes | None = None
         #: what the storage sends for a file, by the hash of the right one
         self.corrupted: dict[str, bytes] = {}
+        #: whether the storage sends parts of files to those who ask for them
+        self.ranges = True
 
     def add(self, name: str, repo: Repo, files: Mapping[str, bytes]) -> Repo:
         """Creates a repository with one commit."""
@@ -216,9 +218,17 @@ class _Handler(BaseHTTPRequestHandler):
             for files in repo.commits.values():
                 for data in files.values():
                     if hashlib.sha256(data).hexdigest() == sha256:
-                        self._send(200, data, {})
+                        self._part(data)
                         return
         raise Refusal(404)
+
+    def _part(self, data: bytes) -> None:
+        wanted = re.fullmatch(r"bytes=0-(\d+)", self.headers.get("Range") or "")
+        if not wanted or not self._hub.ranges:
+            self._send(200, data, {})
+            return
+        part = data[: int(wanted[1]) + 1]
+        self._send(206, part, {"Content-Range": f"bytes 0-{len(part) - 1}/{len(data)}"})
 
     def _send(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
         self.send_response(status)

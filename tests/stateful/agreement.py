@@ -3,8 +3,8 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
+from lorajobs.job_page import JobFilter
 from lorajobs.jobs import TRANSITIONS, Job, JobStatus
-from lorajobs.store import JobFilter
 from tests.backends import Store
 from tests.stateful.ledger import Entry, Ledger
 

@@ -44,8 +44,7 @@ def a_snapshot(
 
 
 def chosen(snapshot: Snapshot, here: frozenset[str] | None = None) -> str | None:
-    is_here = (lambda group: True) if here is None else here.__contains__
-    choice = choose(snapshot, WINDOW_US, is_here)
+    choice = choose(snapshot, WINDOW_US, lambda g: 0.0 if here is None or g in here else None)
     return choice.id if choice else None
 
 
@@ -93,6 +92,13 @@ def test_what_is_on_this_machine_comes_first() -> None:
     jobs = [WaitingJob("a1", 0, "a"), WaitingJob("a2", 1, "a"), WaitingJob("b1", 2, "b")]
     assert chosen(a_snapshot(jobs, loaded="x"), here=frozenset({"b"})) == "b1"
     assert chosen(a_snapshot(jobs, loaded="x"), here=frozenset()) == "a1"
+
+
+def test_of_equal_groups_to_the_cheaper_to_apply() -> None:
+    jobs = [WaitingJob("from disk", 0, "a"), WaitingJob("from memory", 1, "b")]
+    chosen = choose(a_snapshot(jobs), WINDOW_US, {"a": 0.06, "b": 0.005}.__getitem__)
+    assert chosen is not None
+    assert chosen.id == "from memory"
 
 
 def test_what_is_here_comes_first_though_it_is_younger_than_the_window() -> None:

@@ -13,6 +13,7 @@ from lorajobs.testing import ManualClock, MemoryJobStore, MemoryTally
 from tests.jobs import an_output
 from tests.shelf import Shelf, refuse_private
 from web import Deps, create_app
+from web.seats import Seats
 
 REQUEST = {"model": "demo", "prompt": "a red heart"}
 
@@ -56,6 +57,8 @@ class Api:
             catalog=shelf.catalog,
             library=shelf.library,
             store=self.store,
+            events=self.store,
+            seats=Seats(shelf.settings.api_listeners),
             fleet=self.store,
             roster=Roster(self.store.workers, kept_s=0),
             tally=MemoryTally(self.store),

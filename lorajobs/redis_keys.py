@@ -1,0 +1,69 @@
+"""The API keys on Redis: their hashes, and what is left to each of its requests."""
+
+import math
+import time
+from collections.abc import Sequence
+from importlib.resources import files
+from typing import Any
+
+import redis
+
+from lorajobs.api_keys import Allowance, ApiKey
+from lorajobs.redis_client import connect, translated
+from lorajobs.redis_notices import PREFIX
+from lorajobs.settings import Settings
+
+
+class RedisApiKeys:
+    """A KeyStore in one hash, on the keys' schema of `lua/keys.lua`."""
+
+    def __init__(self, client: redis.Redis, prefix: str = PREFIX) -> None:
+        # redis-py types each reply as str | bytes | awaitable; ours are str (decode_responses).
+        self._redis: Any = client
+        self._prefix = prefix
+        self._hash = f"{prefix}:keys"
+        folder = files("lorajobs") / "lua"
+        head = (folder / "keys.lua").read_text()
+        self._add, self._spend = (
+            client.register_script(head + (folder / name).read_text())
+            for name in ("add_key.lua", "spend.lua")
+        )
+
+    def add(self, key: ApiKey) -> bool:
+        with translated():
+            record = key.model_dump_json()
+            return bool(self._add(args=[self._prefix, key.id, record, key.name]))
+
+    def get(self, key_id: str) -> ApiKey | None:
+        with translated():
+            text = self._redis.hget(self._hash, key_id)
+        return None if text is None else ApiKey.model_validate_json(text)
+
+    def all(self) -> Sequence[ApiKey]:
+        with translated():
+            texts = self._redis.hvals(self._hash)
+        return sorted(map(ApiKey.model_validate_json, texts), key=lambda k: (k.created_ms, k.id))
+
+    def revoke(self, key_id: str) -> ApiKey | None:
+        key = self.get(key_id)
+        if key is None or key.revoked_ms is not None:
+            return key
+        # Nothing else of a key ever changes, so two that revoke it at once do the same.
+        ended = key.model_copy(update={"revoked_ms": int(time.time() * 1000)})
+        with translated():
+            self._redis.hset(self._hash, key_id, ended.model_dump_json())
+        return ended
+
+    def spend(self, key_id: str, per_minute: int) -> Allowance:
+        with translated():
+            left, full_us, one_us = self._spend(args=[self._prefix, key_id, per_minute])
+        return Allowance(per_minute, left, _seconds(full_us), _seconds(one_us))
+
+
+def _seconds(micros: int) -> int:
+    return math.ceil(micros / 1_000_000)
+
+
+def open_api_keys(settings: Settings) -> RedisApiKeys:
+    """The keys of the store that the settings name; opens no connection yet."""
+    return RedisApiKeys(connect(settings.redis_url))

@@ -1,0 +1,29 @@
+"""gunicorn's worker with threads, whose listeners leave when it is told to stop."""
+
+from types import FrameType
+
+from gunicorn.workers.gthread import ThreadWorker
+
+from web.deps import EXTENSION
+
+
+class Worker(ThreadWorker):
+    """Answers each request in a thread; without this, one that follows a job would hold up its end.
+
+    Measured beside gevent, see docs/decisions.md.
+    """
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begins a shutdown in order."""
+        self._ask_listeners_to_leave()
+        super().handle_exit(sig, frame)
+
+    def handle_quit(self, sig: int, frame: FrameType | None) -> None:
+        """Ends at once; the interpreter still waits for every thread."""
+        self._ask_listeners_to_leave()
+        super().handle_quit(sig, frame)
+
+    def _ask_listeners_to_leave(self) -> None:
+        parts = self.wsgi.extensions.get(EXTENSION) if self.wsgi else None
+        if parts:
+            parts.seats.close()
