@@ -2,7 +2,9 @@
 # make up     the same processes, left running
 # make check  linters, types and all tests that need no root; make lint, test, test-unit: its parts
 # make chaos  KILLS=200 faults under load, and what became of the jobs (SEED=n repeats an order)
-# make bench-queue   swaps, waits, capacity, claims and submits of the queue: tables, bench-out/queue.png
+# make bench-queue   swaps, waits, capacity and claims of the queue: tables, bench-out/queue.png
+# make bench-api     submits, polls and live events over HTTP, beside a bare Flask route: tables
+# make bench-swap    changes of adapters: diffusers' way and ours, on the GPU, else on the CPU with a small base
 # Each installs what it needs into .venv first; delete .venv to start afresh.
 
 PYTHON ?= python3
@@ -14,7 +16,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS)
 # Several processes with several torch threads each are ten times slower than with one.
 export OMP_NUM_THREADS = 1
 
-.PHONY: demo up check lint test test-unit test-system format docs clean bench-queue chaos
+.PHONY: demo up check lint test test-unit test-system format docs clean bench-queue bench-api bench-swap chaos
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/demo.installed
@@ -54,6 +56,12 @@ chaos: $(VENV)/dev.installed
 
 bench-queue: $(VENV)/dev.installed
 	$(BIN)/python -m bench.queue --out bench-out
+
+bench-api: $(VENV)/dev.installed
+	$(BIN)/python -m bench.api
+
+bench-swap: $(VENV)/dev.installed
+	$(BIN)/python -m bench.swap --plot --out bench-out
 
 format: $(VENV)/dev.installed
 	$(BIN)/ruff check --fix

@@ -38,5 +38,7 @@ def ours(window_s: float) -> Policy:
     """The policy that workers run, with a window in seconds."""
     window_us = int(window_s * 1_000_000)
     return Policy(
-        f"ours, {window_s:g} s", window_s, lambda s, is_here: choose(s, window_us, lambda group: 0.0 if is_here(group) else None)
+        f"ours, {window_s:g} s",
+        window_s,
+        lambda s, is_here: choose(s, window_us, lambda group: 0.0 if is_here(group) else None),
     )

@@ -1,4 +1,4 @@
-"""Measures the queue: swaps and waits by policy, capacity, the claim, and submits over HTTP."""
+"""Measures the queue: swaps and waits by policy, capacity, and the claim."""
 
 import argparse
 import json
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from rich.console import Console
 
-from bench import capacity, celery_burst, claims, comparison, fairness, submits
+from bench import capacity, celery_burst, claims, comparison, fairness
 from bench.capacity import Load
 from bench.chart import Panel, Series, draw
 from bench.claims import Depth
@@ -34,8 +34,6 @@ class Scale(NamedTuple):
     slowdown: float = 50
     depths: Sequence[int] = (1_000, 10_000, 100_000)
     claims: int = 2_000
-    rounds: int = 5
-    seconds: float = 3
 
 
 FULL = Scale()
@@ -77,10 +75,6 @@ class Measured:
         self.panels.append(_claims_panel(depths))
         return part
 
-    def submits(self) -> Part:
-        """Submits over HTTP."""
-        return submits.measure(self._scale.rounds, self._scale.seconds)
-
 
 PARTS: Mapping[str, Callable[[Measured], Part]] = {
     "simulation": Measured.simulation,
@@ -88,7 +82,6 @@ PARTS: Mapping[str, Callable[[Measured], Part]] = {
     "capacity": Measured.capacity,
     "celery": Measured.celery,
     "claims": Measured.claims,
-    "submits": Measured.submits,
 }
 
 

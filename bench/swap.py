@@ -5,12 +5,10 @@ import json
 import resource
 import sys
 import tempfile
-import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import diffusers
 import torch
@@ -21,86 +19,13 @@ from bench import rival, sdxl
 from bench.chart import Panel, Series, draw
 from bench.report import Goal, Part, at_least, at_most, median, show, show_goals
 from bench.rival import Clock
+from bench.swap_bed import COMPONENTS, FULL, RANKS, SMALL, Bed, Scale
 from bench.swap_memory import limited
 from lorajobs.engine.base import LocalAdapter
 from lorajobs.engine.fuse import BatchedFuser
-from lorajobs.engine.inplace import InPlaceRack
-from lorajobs.engine.racks import open_rack
 
 OUT = Path("bench-out")
 PICTURE = "swap.png"
-RANKS = (16, 64)
-COMPONENTS = ("unet", "text_encoder", "text_encoder_2")
-
-
-class Scale(NamedTuple):
-    """How much is measured."""
-
-    size: sdxl.Size = sdxl.FULL
-    dtype: torch.dtype = torch.float16
-    times: int = 20
-    swaps: int = 1000
-    #: of diffusers' ways, which take a second each
-    their_times: int = 5
-    #: GB that a process may take, each in a process of its own
-    limits: Sequence[int] = (16, 24)
-
-
-FULL = Scale()
-SMALL = Scale(sdxl.SMALL, torch.float32, times=3, swaps=50, their_times=2, limits=())
-
-
-class Bed:
-    """One base with two adapters of each rank; diffusers goes first, then our rack moves in."""
-
-    def __init__(self, scale: Scale, device: torch.device, folder: Path) -> None:
-        self.scale = scale
-        self.device = device
-        self.clock = Clock(device, scale.times)
-        self.pipe = sdxl.pipeline(scale.size, device, scale.dtype)
-        #: another base with the same weights, which nothing touches
-        self.twin = sdxl.pipeline(scale.size, device, scale.dtype)
-        self._inputs = sdxl.step_inputs(self.pipe, scale.size)
-        self.targets = sdxl.linears(self.pipe, encoders=False)
-        self.files: dict[tuple[int, int], Path] = {}
-        for rank in RANKS:
-            for seed in (0, 1):
-                path = folder / f"r{rank}-{seed}.safetensors"
-                sdxl.adapter_file(path, self.targets, rank, seed, device)
-                self.files[rank, seed] = path
-        whole = sdxl.linears(self.pipe, encoders=True)
-        self.whole = folder / "encoders.safetensors"
-        sdxl.adapter_file(self.whole, whole, RANKS[0], 2, device)
-
-    @cached_property
-    def rack(self) -> InPlaceRack:
-        """Ours, with room for every adapter."""
-        begun = time.perf_counter()
-        rack = open_rack(self.pipe, self.device, "auto", 16 << 30)
-        assert isinstance(rack, InPlaceRack)
-        self.clock.settle()
-        self.opened_s = time.perf_counter() - begun
-        return rack
-
-    def local(self, rank: int, seed: int, scale: float = 0.8) -> LocalAdapter:
-        """One of the adapters."""
-        return sdxl.local(self.files[rank, seed], scale)
-
-    @torch.inference_mode()
-    def step(self) -> torch.Tensor:
-        """One denoise step of one picture with guidance."""
-        made: torch.Tensor = self.pipe.unet(**self._inputs).sample
-        return made
-
-    def turns(self, *sets: Sequence[LocalAdapter]) -> Callable[[], object]:
-        """Activates one set after another."""
-        turn = [0]
-
-        def swap() -> None:
-            turn[0] += 1
-            self.rack.activate(sets[turn[0] % len(sets)])
-
-        return swap
 
 
 def theirs(bed: Bed) -> Part:
@@ -140,9 +65,7 @@ def ours(bed: Bed, theirs: Mapping[str, float]) -> Part:
     for rank, host_limit, file_limit, ratio in ((16, 4.0, 40.0, 25), (64, 7.5, 90.0, 15)):
         one, two = bed.local(rank, 0), bed.local(rank, 1)
         host = clock.ms(bed.turns([one], [two]))
-        bare, adapted = clock.side_by_side(
-            lambda: rack.activate([]), lambda on=one: rack.activate([on]), bed.step
-        )
+        bare, adapted = clock.side_by_side(bed.turns([]), bed.turns([one]), bed.step)
         restores = [_restored(bed, one) for _ in range(bed.scale.times)]
         from_file = [_from_file(bed, (one, two)[n % 2]) for n in range(bed.scale.times + 2)]
         figures |= {
@@ -168,9 +91,6 @@ def ours(bed: Bed, theirs: Mapping[str, float]) -> Part:
             ),
             at_most(f"restore, r{rank}, ms", round(figures[f"restore_ms_r{rank}"], 2), 2.5),
         ]
-        goals.append(
-            at_most(f"step against the bare base, r{rank}", round(adapted / bare, 4), 1.01)
-        )
     rack.activate([])
     both = clock.ms(bed.turns([sdxl.local(bed.whole)], []), 2 * bed.scale.times)
     alone = clock.ms(bed.turns([bed.local(16, 0)], []), 2 * bed.scale.times)
@@ -188,10 +108,10 @@ def _parts_of_a_swap(bed: Bed, one: LocalAdapter, two: LocalAdapter, rank: int) 
     """The same swap without the overlap of copy and kernel, and by the reference."""
     rack, found = bed.rack, {}
     quick = rack.fuser
-    if not isinstance(quick, BatchedFuser):
-        quick.overlapped = False
+    if bed.device.type == "cuda":
+        bed.overlap(False)
         found[f"serial_ms_r{rank}"] = bed.clock.ms(bed.turns([one], [two]))
-        quick.overlapped = True
+        bed.overlap(True)
     rack.fuser = BatchedFuser(rack.arena)
     found[f"reference_ms_r{rank}"] = bed.clock.ms(bed.turns([one], [two]), 3)
     rack.fuser = quick
@@ -237,6 +157,8 @@ def lasting(bed: Bed) -> Part:
         from bench.swap_graphs import graphs
 
         figures |= graphs(bed, sets)
+        slower = figures["graph_step_ms_r16"] / figures["graph_step_bare_ms"]
+        goals.append(at_most("step against the bare base, under one graph", round(slower, 4), 1.01))
         goals.append(at_most("swaps that a CUDA graph missed", figures["graph_wrong"], 0))
         goals.append(at_most("recompilations", figures["recompiled"], 0))
     rows = [(name, f"{value:g}") for name, value in figures.items()]

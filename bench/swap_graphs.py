@@ -1,22 +1,19 @@
 """Whether CUDA graphs and compiled code outlive changes of the adapters."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 
+from bench.swap_bed import Bed
 from lorajobs.engine.base import LocalAdapter
-
-if TYPE_CHECKING:
-    from bench.swap import Bed
 
 SWAPS = 20
 
 
-def graphs(bed: "Bed", sets: Sequence[Sequence[LocalAdapter]]) -> dict[str, float]:
+def graphs(bed: Bed, sets: Sequence[Sequence[LocalAdapter]]) -> dict[str, float]:
     """Steps and wrong outputs under one capture, and recompilations, over 20 swaps."""
     bed.rack.activate([])
-    stream = torch.cuda.Stream()
+    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
         for _ in range(3):
@@ -39,7 +36,7 @@ def graphs(bed: "Bed", sets: Sequence[Sequence[LocalAdapter]]) -> dict[str, floa
     return figures
 
 
-def _recompiled(bed: "Bed", sets: Sequence[Sequence[LocalAdapter]]) -> float:
+def _recompiled(bed: Bed, sets: Sequence[Sequence[LocalAdapter]]) -> float:
     """How many of 20 swaps made `torch.compile` of the repeated blocks compile again."""
     bed.rack.activate([])
     bed.pipe.unet.compile_repeated_blocks(fullgraph=True)

@@ -4,7 +4,8 @@ import ipaddress
 import queue
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -47,26 +48,31 @@ def parsed(text: str) -> Address:
     return ipaddress.ip_address(text.partition("%")[0])
 
 
-def resolved(host: str, port: int) -> Sequence[str]:
+def resolved(
+    host: str,
+    port: int,
+    look_up: Callable[..., Iterable[Sequence[Any]]] = socket.getaddrinfo,
+    within_s: float = LOOKUP_S,
+) -> Sequence[str]:
     """Every address of a host, in the order in which they are to be tried.
 
     Raises: OSError, also if no name server answers in time, UnicodeError.
     """
     answer: queue.SimpleQueue[list[str] | Exception] = queue.SimpleQueue()
 
-    def look_up() -> None:
+    def ask() -> None:
         try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            found = look_up(host, port, type=socket.SOCK_STREAM)
             answer.put(list(dict.fromkeys(str(entry[4][0]) for entry in found)))
         except (OSError, UnicodeError) as error:
             answer.put(error)
 
     # The call takes no timeout, and whoever owns the name may own a name server that is silent.
-    threading.Thread(target=look_up, daemon=True).start()
+    threading.Thread(target=ask, daemon=True).start()
     try:
-        addresses = answer.get(timeout=LOOKUP_S)
+        addresses = answer.get(timeout=within_s)
     except queue.Empty:
-        raise TimeoutError(f"no name server knows {host} within {LOOKUP_S:g} s") from None
+        raise TimeoutError(f"no name server knows {host} within {within_s:g} s") from None
     if isinstance(addresses, Exception):
         raise addresses
     return addresses

@@ -173,6 +173,13 @@ class KeyRing:
             seen = self._empty = self._clock(), not self._store.all()
         return seen[1]
 
+    def spend(self, key: ApiKey, per_minute: int) -> Allowance:
+        """Counts one request of the key against its own rate, or else this one.
+
+        Raises: StoreUnavailable.
+        """
+        return self._store.spend(key.id, per_minute if key.rate is None else key.rate)
+
     def _get(self, key_id: str) -> ApiKey | None:
         # Two threads may both ask; neither is harmed.
         seen = self._keys.get(key_id)

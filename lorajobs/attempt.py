@@ -1,10 +1,11 @@
 """One attempt at a job, in the worker's child: fetch, apply, generate, store, finish."""
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from lorajobs.adapters.library import Library
@@ -61,6 +62,8 @@ class Bench:
     bases: Bases
     objects: ObjectStore
     page: WorkerPage
+    #: held while an attempt runs
+    busy: threading.Lock = field(default_factory=threading.Lock)
 
 
 def run(bench: Bench, lease: Lease) -> tuple[Ending, str]:
@@ -89,6 +92,7 @@ def _run(bench: Bench, lease: Lease, attempt: "_Attempt") -> tuple[Ending, str]:
         return attempt.give_up(_as_ours(error))
     finally:
         bench.page.say_loaded(bench.bases.applied())
+        bench.page.say_resident(bench.bases.resident())
         bench.page.say_alive(FOREVER)
     if not _patiently(lambda: bench.store.finish(lease, outcome)):
         return Ending.LOST, "another attempt owns the job"

@@ -1,7 +1,7 @@
 """The base that a worker's child has loaded, one at a time."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from lorajobs.engine.base import Engine
 from lorajobs.jobs import AppliedLora
@@ -41,6 +41,18 @@ class Bases:
     def applied(self) -> Sequence[AppliedLora]:
         """The adapters that are active now."""
         return self._engine.applied() if self._engine else ()
+
+    def resident(self) -> Collection[str]:
+        """The SHA-256 of adapters in host memory."""
+        return self._engine.resident() if self._engine else ()
+
+    def check(self) -> None:
+        """Compares a sample of the loaded base's weights with what they must be.
+
+        Raises: BaseCorrupt and what else `Engine.check` raises.
+        """
+        if self._engine is not None:
+            self._engine.check()
 
     def _close(self) -> None:
         if self._engine is not None:

@@ -7,6 +7,7 @@ from lorajobs.client import ApiUnreachable, ClientError, problem_text
 from lorajobs.commands.check import check
 from lorajobs.commands.generate import generate
 from lorajobs.commands.jobs import cancel, status, submit
+from lorajobs.commands.keys import keys
 from lorajobs.commands.queues import drain, purge, queues, requeue
 from lorajobs.commands.serve import api, courier, flower, up, worker
 from lorajobs.commands.settings import settings_table, webhook_secret
@@ -64,6 +65,7 @@ for _command in (
     drain,
     purge,
     requeue,
+    keys,
     generate,
     check,
     demo,

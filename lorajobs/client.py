@@ -1,21 +1,42 @@
 """A small client of the HTTP API, used by the command line and the demo."""
 
 import hashlib
+import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 from urllib.parse import quote
 
 import httpx
+from httpx_sse import SSEError, connect_sse
+
+from lorajobs.bearer import Bearer
+from lorajobs.patience import Patience
 
 #: A JSON object as the API sends it.
 Document = dict[str, Any]
 
 TERMINAL = frozenset({"succeeded", "failed", "canceled", "expired"})
-POLL_S = 0.25
-#: How long `wait` bears with an API that is being restarted.
+#: How long `wait` and `stream` bear with an API that is being restarted.
 PATIENCE_S = 30.0
+#: Seconds between two tries then.
+PAUSE_S = 0.5
+#: Seconds that one request of `wait` waits.
+LONG_POLL_S = 20.0
+#: Seconds without a sign of life after which a stream is taken for broken.
+SILENCE_S = 60.0
+
+
+class JobEvent(NamedTuple):
+    """Something that happened to a job."""
+
+    #: rises; `Client.stream` goes on after it
+    id: str
+    #: the new status, or `progress`
+    kind: str
+    #: of a progress `stage`, `step` and `steps`; of the last event the whole job
+    data: Document
 
 
 class ClientError(Exception):
@@ -45,14 +66,16 @@ class ApiUnreachable(ClientError):
 class Client:
     """Talks to one API; close it or use it in a `with`."""
 
-    def __init__(self, url: str, timeout_s: float = 30.0) -> None:
+    def __init__(self, url: str, timeout_s: float = 30.0, api_key: str | None = None) -> None:
         """Connects at the first call; `url` is the API's root.
 
         Raises: ClientError if it is not an http(s) URL.
         """
         _require_http(url)
         self.url = url.rstrip("/")
-        self._http = httpx.Client(base_url=self.url, timeout=timeout_s)
+        self._timeout_s = timeout_s
+        auth = Bearer(httpx.URL(self.url), api_key) if api_key else None
+        self._http = httpx.Client(base_url=self.url, timeout=timeout_s, auth=auth)
 
     def __enter__(self) -> Self:
         return self
@@ -69,19 +92,26 @@ class Client:
         with self._translated():
             return self._http.get("/readyz").status_code == httpx.codes.OK
 
-    def submit(self, request: Mapping[str, object]) -> Document:
-        """Sends a job; the body is that of `POST /v1/jobs`.
+    def submit(self, request: Mapping[str, object], *, wait_s: float = 0) -> Document:
+        """Sends a job, and waits up to `wait_s` (60) seconds for its end.
+
+        The body is that of `POST /v1/jobs`. Raises: ClientError, ApiUnreachable.
+        """
+        return self._json("POST", f"/v1/jobs{_wait(wait_s)}", request, wait_s)
+
+    def dry_run(self, request: Mapping[str, object]) -> Document:
+        """What a submit would do: the same checks, the adapters, the place; nothing is created.
 
         Raises: ClientError, ApiUnreachable.
         """
-        return self._json("POST", "/v1/jobs", request)
+        return self._json("POST", "/v1/jobs?dry_run=1", request)
 
-    def get(self, job_id: str) -> Document:
-        """The job as it stands now.
+    def get(self, job_id: str, *, wait_s: float = 0) -> Document:
+        """The job as it stands now, or after up to `wait_s` (60) seconds if it has not ended.
 
         Raises: ClientError, ApiUnreachable.
         """
-        return self._json("GET", _job(job_id))
+        return self._json("GET", f"{_job(job_id)}{_wait(wait_s)}", wait_s=wait_s)
 
     def jobs(self, limit: int = 20) -> Sequence[Document]:
         """The newest jobs, newest first; `limit` is at most 100.
@@ -106,39 +136,75 @@ class Client:
         models: Sequence[Document] = self._json("GET", "/v1/models")["models"]
         return models
 
-    def wait(
-        self,
-        job_id: str,
-        on_change: Callable[[Document], None] = lambda _: None,
-        timeout_s: float | None = None,
-    ) -> Document:
-        """Polls until the job has ended; `on_change` sees each new state on the way.
+    def wait(self, job_id: str, timeout_s: float | None = None) -> Document:
+        """The job once it has ended; the API answers then, nobody asks again and again.
 
-        Raises: TimeoutError, ClientError, ApiUnreachable.
+        Raises: TimeoutError, ClientError, ApiUnreachable once the API was away for PATIENCE_S.
         """
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        seen: Document = {}
+        deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
+        away = Patience(PATIENCE_S)
         while True:
-            job = self._get_patiently(job_id)
-            if job != seen:
-                on_change(job)
-                seen = job
-            if job["status"] in TERMINAL:
-                return job
-            if deadline is not None and time.monotonic() >= deadline:
-                raise TimeoutError(f"job {job_id} is {job['status']} after {timeout_s:g} s")
-            time.sleep(POLL_S)
+            begun = time.monotonic()
+            asked_s = min(LONG_POLL_S, max(0.0, deadline - begun))
+            try:
+                job = self.get(job_id, wait_s=asked_s)
+            except ClientError as error:
+                _bear(away, error)
+            else:
+                away.renew()
+                if job["status"] in TERMINAL:
+                    return job
+                if time.monotonic() >= deadline:
+                    raise TimeoutError(f"job {job_id} is {job['status']} after {timeout_s:g} s")
+            if time.monotonic() < begun + asked_s:
+                # Too many wait already, or the API is away.
+                time.sleep(PAUSE_S)
 
-    def _get_patiently(self, job_id: str) -> Document:
-        patience = time.monotonic() + PATIENCE_S
+    def stream(self, job_id: str, after: str = "") -> Generator[JobEvent, None, None]:
+        """Each event of a job, or those after `after`, as it happens; the last one holds the job.
+
+        A connection that breaks off is made again, and no event is lost or repeated.
+        Raises: ClientError, ApiUnreachable once the API was away for PATIENCE_S.
+        """
+        away = Patience(PATIENCE_S)
         while True:
             try:
-                return self.get(job_id)
+                for event in self._events(job_id, after):
+                    after = event.id
+                    away.renew()
+                    yield event
+                    if event.kind in TERMINAL:
+                        return
+                away.spend(
+                    ApiUnreachable(f"the API at {self.url} broke off the events of {job_id}")
+                )
+            except _HeardAll:
+                return
             except ClientError as error:
-                away = isinstance(error, ApiUnreachable) or error.status == 503
-                if not away or time.monotonic() >= patience:
-                    raise
-            time.sleep(POLL_S)
+                _bear(away, error)
+            time.sleep(PAUSE_S)
+
+    def _events(self, job_id: str, after: str) -> Iterator[JobEvent]:
+        headers = {"Last-Event-ID": after} if after else {}
+        # The API shows every few seconds that it is still there.
+        timeout = httpx.Timeout(self._timeout_s, read=SILENCE_S)
+        path = f"{_job(job_id)}/events"
+        with (
+            self._translated(),
+            connect_sse(self._http, "GET", path, headers=headers, timeout=timeout) as source,
+        ):
+            reply = source.response
+            if reply.status_code == httpx.codes.NO_CONTENT:
+                raise _HeardAll
+            if reply.is_error:
+                reply.read()
+                raise _refusal(reply)
+            try:
+                for sse in source.iter_sse():
+                    if sse.data:
+                        yield JobEvent(sse.id, sse.event, sse.json())
+            except (SSEError, ValueError) as error:
+                raise ClientError(f"{self.url} is not the lorajobs API", _kind(reply)) from error
 
     def download(self, output: Mapping[str, Any]) -> bytes:
         """Fetches one of a job's `outputs` and checks its hash.
@@ -155,9 +221,16 @@ class Client:
             )
         return reply.content
 
-    def _json(self, method: str, path: str, body: Mapping[str, object] | None = None) -> Document:
+    def _json(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, object] | None = None,
+        wait_s: float = 0,
+    ) -> Document:
         with self._translated():
-            reply = self._http.request(method, path, json=body)
+            timeout = self._timeout_s + wait_s
+            reply = self._http.request(method, path, json=body, timeout=timeout)
         if reply.is_error:
             raise _refusal(reply)
         try:
@@ -178,6 +251,17 @@ class Client:
             raise ClientError(f"{self.url} is not a URL", str(error)) from error
 
 
+def _bear(patience: Patience, error: ClientError) -> None:
+    """Raises the error, if it does not pass by itself or has not for long."""
+    if not (isinstance(error, ApiUnreachable) or error.status == 503):
+        raise error
+    patience.spend(error)
+
+
+class _HeardAll(Exception):
+    """No event comes after the one that was named."""
+
+
 def _require_http(url: str) -> None:
     try:
         parsed = httpx.URL(url)
@@ -190,6 +274,10 @@ def _require_http(url: str) -> None:
 def _job(job_id: str) -> str:
     """The path of a job, also if the id was typed by hand."""
     return f"/v1/jobs/{quote(job_id, safe='')}"
+
+
+def _wait(wait_s: float) -> str:
+    return f"?wait={wait_s:g}" if wait_s else ""
 
 
 def _refusal(reply: httpx.Response) -> ClientError:

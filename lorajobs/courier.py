@@ -13,8 +13,10 @@ from lorajobs.catalog import Catalog
 from lorajobs.celery import COURIER_QUEUE, make_app
 from lorajobs.document import job_document
 from lorajobs.errors import JobNotFound, LoraJobsError
+from lorajobs.guarded_http import GuardedHttp
 from lorajobs.jobs import Job
 from lorajobs.metrics import CourierMetrics
+from lorajobs.reach import Reach
 from lorajobs.redis_store import open_job_store
 from lorajobs.redis_tally import open_tally
 from lorajobs.rescue import MintingQueue, rescue
@@ -28,10 +30,11 @@ from lorajobs.webhooks import WebhookSender, new_secret
 
 log = logging.getLogger(__name__)
 
-#: Deliveries handed out in one round.
+#: Deliveries that may wait for a thread, and jobs erased in one round.
 BATCH = 32
-THREADS = 8
-MESSAGES_PER_THREAD = 4
+#: Many more than one receiver is sent at a time, and nearly always all of them wait for answers.
+THREADS = 32
+MESSAGES_PER_THREAD = 1
 #: Messages that one courier may hold.
 PREFETCH = THREADS * MESSAGES_PER_THREAD
 
@@ -107,17 +110,30 @@ def run_courier(settings: Settings) -> int:
         return job_document(job, objects, settings.base_url, None)
 
     metrics = CourierMetrics()
-    sender = WebhookSender(settings, webhook_secret(settings), store, document, metrics.delivered)
-    DeliverTask.sender = sender
+    sender = WebhookSender(
+        settings,
+        webhook_secret(settings),
+        store,
+        GuardedHttp(Reach.of_webhooks(settings)),
+        document,
+        metrics.delivered,
+    )
+    queue = TicketQueue(app, settings)
 
-    def hand_out() -> None:
-        for delivery in store.due_deliveries(BATCH, sender.hold_s):
+    def hand_out(most: int) -> None:
+        for delivery in store.due_deliveries(most, sender.hold_s, settings.webhook_per_host):
             deliver.apply_async(args=delivery)
 
+    def fill_up() -> None:
+        # Those that wait already come first; more would only lose their hold there.
+        room = BATCH - queue.depth(COURIER_QUEUE)
+        if room > 0:
+            hand_out(room)
+
+    DeliverTask.sender, DeliverTask.hand_out = sender, hand_out
     catalog = Catalog.load(settings.config)
     metrics.serve(settings, catalog.models, open_tally(settings))
-    queue = TicketQueue(app, settings)
-    _Rounds.courier = Courier(store, queue, catalog, objects, hand_out, metrics)
+    _Rounds.courier = Courier(store, queue, catalog, objects, fill_up, metrics)
     _Rounds.period_s = settings.sweep_s
     app.steps["consumer"].add(_Rounds)
     return _run(app, settings)

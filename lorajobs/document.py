@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit, urlunsplit
 
-from lorajobs.jobs import AdapterUse, Job, JobSpec, Output
+from lorajobs.jobs import AdapterUse, Job, JobSpec, Output, Webhook
 from lorajobs.storage.base import ObjectStore
 from lorajobs.store import Place
 
@@ -79,8 +79,12 @@ def input_document(spec: JobSpec) -> Document:
     """The request with every default filled in, in the request's own terms."""
     return spec.model_dump(exclude={"loras", "webhook", "retry_of", "owner"}) | {
         "loras": [_lora(use) for use in spec.loras],
-        "webhook": {"url": without_secrets(spec.webhook.url)} if spec.webhook else None,
+        "webhook": _webhook(spec.webhook) if spec.webhook else None,
     }
+
+
+def _webhook(webhook: Webhook) -> Document:
+    return {"url": without_secrets(webhook.url), "events": list(webhook.events)}
 
 
 def _lora(use: AdapterUse) -> Document:

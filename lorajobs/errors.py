@@ -18,6 +18,7 @@ LoraJobsError
 ├── JobNotFound                   404 job_not_found
 ├── LoraNotRegistered             404 lora_not_registered
 ├── OutputNotFound                404 output_not_found
+├── DeliveryNotFound              404 delivery_not_found
 ├── JobNotFinished                409 job_not_finished
 ├── MalformedBody                 400 malformed_body
 ├── QueueFull                     429 queue_full, retryable

@@ -50,7 +50,7 @@ class Jobs(Protocol):
         """Raises: JobNotFound, StoreUnavailable."""
 
 
-class Patience(NamedTuple):
+class Pace(NamedTuple):
     """How long a listener waits at a time, and when it has to leave."""
 
     #: seconds between two signs of life
@@ -79,16 +79,14 @@ def has_all(log: EventLog, job: Job, heard: str) -> bool:
     return not log.events(job.id, heard, 0)
 
 
-def follow(
-    log: EventLog, jobs: Jobs, job: Job, after: str, patience: Patience
-) -> Iterator[Event | None]:
+def follow(log: EventLog, jobs: Jobs, job: Job, after: str, pace: Pace) -> Iterator[Event | None]:
     """The events after `after` as they happen, to the job's end; None at each beat without one.
 
     Raises: JobNotFound once the job is erased, StoreUnavailable.
     """
-    while not patience.leaving():
+    while not pace.leaving():
         ended = job.status.is_terminal
-        found = log.events(job.id, after, 0 if ended else patience.beat_s)
+        found = log.events(job.id, after, 0 if ended else pace.beat_s)
         for event in found:
             yield event
             if event.is_end:
@@ -103,17 +101,17 @@ def follow(
             job = jobs.get(job.id)
 
 
-def ended(log: EventLog, jobs: Jobs, job: Job, wait_s: float, patience: Patience) -> Job:
+def ended(log: EventLog, jobs: Jobs, job: Job, wait_s: float, pace: Pace) -> Job:
     """The job once it has ended, or as it is after `wait_s` seconds.
 
     Raises: JobNotFound once the job is erased, StoreUnavailable.
     """
     after, ends_at = "", time.monotonic() + wait_s
-    while not (job.status.is_terminal or patience.leaving()):
+    while not (job.status.is_terminal or pace.leaving()):
         left_s = ends_at - time.monotonic()
         if left_s <= 0:
             return jobs.get(job.id)
-        found = log.events(job.id, after, min(left_s, patience.beat_s))
+        found = log.events(job.id, after, min(left_s, pace.beat_s))
         if found:
             after = found[-1].id
         if not found or found[-1].is_end:

@@ -201,9 +201,7 @@ class _Timed(httpcore.NetworkStream):
         timeout: float | None = None,
     ) -> httpcore.NetworkStream:
         left_s = self._deadline.left_s()
-        return _Timed(
-            self._stream.start_tls(ssl_context, server_hostname, left_s), self._deadline
-        )
+        return _Timed(self._stream.start_tls(ssl_context, server_hostname, left_s), self._deadline)
 
     def get_extra_info(self, info: str) -> Any:  # noqa: ANN401
         return self._stream.get_extra_info(info)

@@ -101,10 +101,20 @@ Priority = Literal["low", "normal", "high"]
 OnLoraError = Literal["fail", "skip"]
 
 
+#: What a webhook may tell, and what it tells if nothing else is asked: how the job ended.
+WebhookEvent = Literal["started", "progress", "succeeded", "failed", "canceled", "expired"]
+ENDS: tuple[WebhookEvent, ...] = ("succeeded", "failed", "canceled", "expired")
+
+
+#: Whom a registered adapter is there for: its owner alone, or everyone.
+Visibility = Literal["private", "public"]
+
+
 class Webhook(Frozen):
-    """Where the job's end is announced."""
+    """Where the job is announced, and which of its events."""
 
     url: str
+    events: tuple[WebhookEvent, ...] = ENDS
 
 
 def group_of(adapters: Iterable[tuple[str, float]]) -> str:

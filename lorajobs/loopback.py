@@ -1,7 +1,10 @@
-"""Which addresses only this machine reaches."""
+"""What only this machine reaches."""
 
 from contextlib import suppress
 from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from lorajobs.settings import Settings
 
 
 def is_loopback(host: str) -> bool:
@@ -11,3 +14,9 @@ def is_loopback(host: str) -> bool:
     with suppress(ValueError):
         return ip_address(host).is_loopback
     return False
+
+
+def is_local(settings: Settings) -> bool:
+    """True unless the API's address, or the URL that it tells its clients, is another machine's."""
+    public = urlsplit(settings.public_url).hostname if settings.public_url else None
+    return is_loopback(settings.api_host) and (public is None or is_loopback(public))

@@ -37,7 +37,7 @@ HELD = ("loading", "busy", "adapters", "error")
 TIERS = ("applied", "disk", "remote")
 STATES = ("loading", "warm", DRAINING)
 #: What one try to send a webhook came to.
-DELIVERIES = ("delivered", "gone", "erased", "retried", "given_up")
+DELIVERIES = ("delivered", "gone", "erased", "outdated", "retried", "given_up")
 ROUNDS = ("done", "skipped", "failed")
 
 

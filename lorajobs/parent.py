@@ -144,7 +144,8 @@ class Parent:
 
         def cost_s(group: str) -> float | None:
             needed = shas_of(group)
-            if not all(sha256 in resident or self.is_here(sha256) for sha256 in needed):
+            # The attempt holds the file, whatever is in memory.
+            if not all(self.is_here(sha256) for sha256 in needed):
                 return None
             return sum(HOST_S if sha256 in resident else DISK_S for sha256 in needed)
 

@@ -30,7 +30,8 @@ def plan(
     request: JobRequest,
     catalog: Catalog,
     library: Adapters,
-    check_webhook: Callable[[str], None],
+    check_webhook: Callable[[str], object],
+    owner: str = "",
 ) -> Plan:
     """Makes a spec of a request; `check_webhook` raises UrlNotAllowed for a URL we may not call.
 
@@ -46,7 +47,7 @@ def plan(
             check_webhook(spec.webhook.url)
     loras, warnings = LoraChoice(catalog, library).choose(request, entry, named)
     return Plan(
-        spec.model_copy(update={"loras": loras}),
+        spec.model_copy(update={"loras": loras, "owner": owner}),
         (*_quality_warning(request), *warnings),
         entry.queue,
         entry.window_us,
@@ -91,9 +92,14 @@ def _spec(request: JobRequest, entry: ModelEntry) -> JobSpec:
         model=entry.id,
         loras=(),
         output=OutputFormat(**output),
-        webhook=Webhook(url=request.webhook.url) if request.webhook else None,
+        webhook=_webhook(request),
         **filled,
     )
+
+
+def _webhook(request: JobRequest) -> Webhook | None:
+    asked = request.webhook
+    return Webhook(**asked.model_dump(exclude_none=True)) if asked else None
 
 
 def _outside(spec: JobSpec, entry: ModelEntry) -> Iterator[FieldError]:

@@ -76,10 +76,10 @@ class Reach:
         It holds for these addresses alone: whoever owns the name can change it.
         Raises: UrlNotAllowed.
         """
-        shown = without_secrets(url)
         problem = url_problem(url)
         if problem:
-            raise UrlNotAllowed(f"{shown}: {problem}")
+            raise UrlNotAllowed(problem)
+        shown = without_secrets(url)
         parts = urlsplit(url)
         host = (parts.hostname or "").rstrip(".")
         if not host:
@@ -91,6 +91,8 @@ class Reach:
             addresses = self.resolve(host, port)
         except (OSError, UnicodeError) as error:
             raise UrlNotAllowed(f"{shown}: the host {host} cannot be resolved") from error
+        if not addresses:
+            raise UrlNotAllowed(f"{shown}: the host {host} cannot be resolved")
         inside = [a for a in addresses if not is_public(parsed(a))]
         if not all(self._lists(host, parsed(address)) for address in inside):
             raise UrlNotAllowed(

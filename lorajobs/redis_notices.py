@@ -1,4 +1,4 @@
-"""The job store on Redis: its scripts, webhooks to send, and who is alive."""
+"""The job store on Redis: its scripts, and who is alive."""
 
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
@@ -8,12 +8,12 @@ import redis
 
 from lorajobs.redis_client import translated
 from lorajobs.redis_record import dump_worker, load_worker
-from lorajobs.store import Delivery, WorkerState
+from lorajobs.store import WorkerState
 
 PREFIX = "lorajobs"
 
 _SCRIPTS = ["submit", "cancel", "delete", "snapshot", "claim", "renew", "finish", "requeue"]
-_SCRIPTS += ["outlook", "place", "refuse", "rescue", "deliveries"]
+_SCRIPTS += ["outlook", "place", "refuse", "rescue", "deliveries", "hold", "settle", "redeliver"]
 
 
 class RedisNotices:
@@ -36,22 +36,6 @@ class RedisNotices:
 
     def _key(self, *parts: str) -> str:
         return ":".join((self._prefix, *parts))
-
-    def due_deliveries(self, limit: int, hold_s: float) -> Sequence[Delivery]:
-        rows = self._run("deliveries", limit, int(hold_s * 1000))
-        return [Delivery(d, job, url, event, int(tries)) for d, job, url, event, tries in rows]
-
-    def settle(self, delivery: Delivery, retry_in_s: float | None) -> None:
-        with translated():
-            if retry_in_s is None:
-                self._redis.zrem(self._key("outbox"), delivery.id)
-                self._redis.delete(self._key("delivery", delivery.id))
-                return
-            seconds, micros = self._redis.time()
-            due = seconds * 1000 + micros // 1000 + int(retry_in_s * 1000)
-            self._redis.zadd(self._key("outbox"), {delivery.id: due}, xx=True)
-
-    # Who is alive
 
     def put_worker(self, worker: WorkerState, ttl_s: float) -> None:
         with translated(), self._redis.pipeline() as pipe:

@@ -29,7 +29,7 @@ _OUTPUTS = TypeAdapter(tuple[Output, ...])
 
 
 def dump_submit(job: Job) -> tuple[str, str, str, str, str, str, str]:
-    """id, model, spec, warnings, group, webhook URL and owner, in the order of `submit.lua`."""
+    """id, model, spec, warnings, group, webhook and owner, in the order of `submit.lua`."""
     spec = job.spec
     return (
         job.id,
@@ -37,7 +37,7 @@ def dump_submit(job: Job) -> tuple[str, str, str, str, str, str, str]:
         spec.model_dump_json(),
         _WARNINGS.dump_json(job.warnings).decode(),
         spec.group,
-        spec.webhook.url if spec.webhook else "",
+        spec.webhook.model_dump_json() if spec.webhook else "",
         spec.owner,
     )
 

@@ -9,7 +9,8 @@ from lorajobs.errors import DeadlineExceeded, JobNotFinished, JobNotFound, Queue
 from lorajobs.job_page import JobFilter, JobPage
 from lorajobs.jobs import Job, JobError, JobStatus, Lease, Outcome
 from lorajobs.redis_client import connect, translated
-from lorajobs.redis_notices import PREFIX, RedisNotices
+from lorajobs.redis_notices import PREFIX
+from lorajobs.redis_outbox import RedisOutbox
 from lorajobs.redis_record import (
     dump_outcome,
     dump_submit,
@@ -37,7 +38,7 @@ _SWEEP_LIMIT = 100
 _SIGNALS = {0: Signal.LOST, 1: Signal.GO_ON, 2: Signal.CANCEL}
 
 
-class RedisJobStore(RedisNotices):
+class RedisJobStore(RedisOutbox):
     """JobStore, LeaseStore, Housekeeping and Workers on one Redis.
 
     Every method raises StoreUnavailable while Redis is down, full or loading.
@@ -77,7 +78,10 @@ class RedisJobStore(RedisNotices):
         if job_id is None:
             return None
         require_same(once, fingerprint)
-        return self.get(job_id)
+        try:
+            return self.get(job_id)
+        except JobNotFound as error:
+            raise JobNotFound(ERASED) from error
 
     def outlook(self, job: Job, window_us: int, terms: Terms = DEFAULT_TERMS) -> Place:
         spec, rules = job.spec, self._rules
@@ -97,7 +101,7 @@ class RedisJobStore(RedisNotices):
             limit = self._rules.most_of_key(terms)
             raise QueueFull(f"{limit:,} jobs of this API key wait for {model} already")
         if answer == -3 and terms.once:
-            require_same(terms.once, "")
+            require_same(terms.once, fingerprint="")
         if answer == -4:
             raise JobNotFound(ERASED)
 

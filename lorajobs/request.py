@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -10,7 +10,8 @@ from pydantic_core import ErrorDetails, PydanticCustomError, from_json
 
 from lorajobs.errors import MalformedBody, ValidationFailed
 from lorajobs.field_errors import ALLOWED, described, shown
-from lorajobs.jobs import JobStatus, OnLoraError, Priority
+from lorajobs.jobs import JobStatus, OnLoraError, Priority, Visibility, WebhookEvent
+from lorajobs.usage import UsageBy
 
 MAX_LORAS = 4
 MIN_SCALE, MAX_SCALE = -5.0, 5.0
@@ -110,10 +111,16 @@ class OutputRequest(Body):
 
 
 class WebhookRequest(Body):
-    """Where the end of the job is to be announced."""
+    """Where the job is to be announced, and which of its events."""
 
     url: str = Field(
         max_length=_URL_MAX, description=f"an http(s) URL of at most {_URL_MAX} characters"
+    )
+    events: tuple[WebhookEvent, ...] | None = Field(
+        None,
+        min_length=1,
+        max_length=len(get_args(WebhookEvent)),
+        description="an array of " + ", ".join(f"`{name}`" for name in get_args(WebhookEvent)),
     )
 
     @field_validator("url")
@@ -179,7 +186,7 @@ class JobRequest(Body):
         description=f"an array of at most {MAX_LORAS} objects `{{id | path, scale, weight_name}}`",
     )
     output: OutputRequest | None = Field(None, description="an object `{format, quality}`")
-    webhook: WebhookRequest | None = Field(None, description="an object `{url}`")
+    webhook: WebhookRequest | None = Field(None, description="an object `{url, events}`")
     metadata: dict[MetadataKey, MetadataValue] | None = Field(
         None,
         max_length=16,
@@ -222,6 +229,7 @@ class RegisterRequest(Body):
     license: str | None = Field(
         None, max_length=256, description="a string of at most 256 characters"
     )
+    visibility: Visibility | None = Field(None, description="`private` or `public`")
 
 
 class Query(BaseModel):
@@ -272,3 +280,9 @@ class JobQuery(Query):
     cursor: str | None = Field(
         None, min_length=1, max_length=512, description="the `next_cursor` of the page before"
     )
+
+
+class UsageQuery(Query):
+    """The query of `GET /v1/usage`."""
+
+    by: UsageBy = Field("key", description="`key`, `adapter` or `model`")

@@ -29,7 +29,9 @@ def _host_or_network(text: str) -> str:
         return str(ipaddress.ip_network(text))
     except ValueError:
         pass
-    if not re.fullmatch(r"(\*\.)?([a-z0-9_]([a-z0-9_-]*[a-z0-9_])?\.)*[a-z][a-z0-9_-]*", text.lower()):
+    if not re.fullmatch(
+        r"(\*\.)?([a-z0-9_]([a-z0-9_-]*[a-z0-9_])?\.)*[a-z][a-z0-9_-]*", text.lower()
+    ):
         raise ValueError(
             f"{text!r}: give a host such as hooks.internal or *.example.com, an address, or a "
             "network such as 10.0.0.0/8"
@@ -51,6 +53,7 @@ def _signing_secret(secret: SecretStr) -> SecretStr:
 
 
 Level = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(_upper)]
+RequireKeys = Literal["auto", "always", "never"]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 SigningSecret = Annotated[SecretStr, AfterValidator(_signing_secret)]
 HostOrNetwork = Annotated[str, AfterValidator(_host_or_network)]

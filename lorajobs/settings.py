@@ -1,9 +1,7 @@
 """The settings: read once from the environment into a frozen value."""
 
 import difflib
-import json
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -18,7 +16,8 @@ from pydantic import (
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from lorajobs.errors import ConfigError
-from lorajobs.setting_types import HostOrNetwork, HttpUrl, Level, SigningSecret
+from lorajobs.setting_text import absolute, masked, text_of
+from lorajobs.setting_types import HostOrNetwork, HttpUrl, Level, RequireKeys, SigningSecret
 
 PREFIX = "LORAJOBS_"
 
@@ -72,6 +71,15 @@ class Settings(BaseSettings):
     api_url: HttpUrl = Field(
         "http://127.0.0.1:8000", description="the API that submit, status and cancel talk to"
     )
+    api_key: SecretStr | None = Field(None, description="the API key that they show")
+    require_keys: RequireKeys = Field(
+        "auto",
+        description="`auto`: whoever asks needs an API key, except on this machine until the first "
+        "is made; `always`, or `never`",
+    )
+    rate_per_minute: int = Field(
+        3000, ge=1, le=1_000_000, description="requests per minute of one API key"
+    )
     max_body_bytes: int = Field(65_536, ge=1, description="largest request body")
 
     s3_bucket: str | None = Field(None, description="bucket for pictures; a local folder if unset")
@@ -117,6 +125,12 @@ class Settings(BaseSettings):
         ge=0,
         le=1_048_576,
         description="MiB of host memory for adapters kept ready; workers of one `--gpus` divide it",
+    )
+    canary_s: float = Field(
+        60.0,
+        ge=0,
+        le=86_400,
+        description="seconds between looks of an idle worker at its base's weights; 0: never",
     )
     max_attempts: int = Field(3, ge=1, description="attempts before a job fails for good")
     max_waiting: int = Field(10_000, ge=1, description="jobs that may wait for one base model")
@@ -172,7 +186,7 @@ class Settings(BaseSettings):
         description="delay before each retry of a webhook, seconds",
     )
     webhook_per_host: int = Field(
-        2, ge=1, le=1000, description="webhooks that one receiver is sent at a time"
+        4, ge=1, le=1000, description="webhooks that one receiver is sent at a time"
     )
     webhook_private: tuple[HostOrNetwork, ...] = Field(
         (), description="hosts and networks inside that webhooks reach, at any port, also by http"
@@ -243,7 +257,7 @@ class Settings(BaseSettings):
         values = ((name, getattr(self, name)) for name in type(self).model_fields)
         return inherited | {
             # The child may start in another folder.
-            self._variable(name): _text(_absolute(value))
+            self._variable(name): text_of(absolute(value))
             for name, value in values
             if value is not None
         }
@@ -254,7 +268,7 @@ class Settings(BaseSettings):
         return {
             self._variable(name): str(value)
             if isinstance(value, SecretStr)
-            else _masked(_text(value))
+            else masked(text_of(value))
             for name, value in values
         }
 
@@ -264,7 +278,7 @@ class Settings(BaseSettings):
         return [
             SettingRow(
                 cls._variable(name),
-                _text(field.default),
+                text_of(field.default),
                 field.description or "",
             )
             for name, field in cls.model_fields.items()
@@ -276,26 +290,3 @@ class Settings(BaseSettings):
         if field is None:  # pydantic names a field by its alias where it has one
             return name
         return str(field.validation_alias or PREFIX + name.upper())
-
-
-def _absolute(value: object) -> object:
-    if isinstance(value, tuple):
-        return tuple(_absolute(item) for item in value)
-    return value.expanduser().absolute() if isinstance(value, Path) else value
-
-
-def _masked(text: str) -> str:
-    """The text without what its URLs sign in with; one may name several brokers."""
-    text = re.sub(r"://.*@", "://**********@", text)
-    return re.sub(r"\bpassword=[^&]*", "password=**********", text)
-
-
-def _text(value: object) -> str:
-    """A value as its variable holds it."""
-    if value is None:
-        return ""
-    if isinstance(value, SecretStr):
-        return value.get_secret_value()
-    if isinstance(value, tuple):
-        return json.dumps([item if isinstance(item, float | int) else str(item) for item in value])
-    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -15,6 +15,7 @@ from lorajobs.jobs import (
     Priority,
     Stage,
 )
+from lorajobs.outbox import DeliveryLog, Outbox
 from lorajobs.snapshot import Snapshot
 from lorajobs.terms import DEFAULT_TERMS, Once, Terms
 
@@ -94,16 +95,6 @@ class Signal(Enum):
     LOST = "lost"
 
 
-class Delivery(NamedTuple):
-    """One leased webhook delivery; `tries` counts this one."""
-
-    id: str
-    job_id: str
-    url: str
-    event: str
-    tries: int
-
-
 class Rescued(NamedTuple):
     """What one round of the courier moved: jobs that wait again, by model, and jobs ended."""
 
@@ -141,7 +132,7 @@ class WorkerState(NamedTuple):
         return self.state != DRAINING
 
 
-class JobStore(Protocol):
+class JobStore(DeliveryLog, Protocol):
     """The API's side."""
 
     def submit(
@@ -252,7 +243,7 @@ class Rescuing(Protocol):
         """Puts back jobs whose lease ran out and delayed ones that are due, expires others."""
 
 
-class Housekeeping(Rescuing, Protocol):
+class Housekeeping(Rescuing, Outbox, Protocol):
     """The courier's side."""
 
     def get(self, job_id: str) -> Job:
@@ -266,12 +257,6 @@ class Housekeeping(Rescuing, Protocol):
 
     def delete(self, job_id: str) -> None:
         """Raises: JobNotFound, JobNotFinished."""
-
-    def due_deliveries(self, limit: int, hold_s: float) -> Sequence[Delivery]:
-        """Leases due webhooks for `hold_s` seconds."""
-
-    def settle(self, delivery: Delivery, retry_in_s: float | None) -> None:
-        """Closes a delivery, or plans its next try."""
 
 
 class Workers(Protocol):

@@ -10,6 +10,7 @@ from lorajobs.errors import JobNotFinished, StoreUnavailable
 from lorajobs.jobs import Job, JobStatus
 from lorajobs.plan import Plan
 from lorajobs.store import JobStore, Place
+from lorajobs.terms import DEFAULT_TERMS, Terms
 
 _log = logging.getLogger(__name__)
 
@@ -28,12 +29,17 @@ class Tickets(Protocol):
 
 
 def submit(
-    plan: Plan, store: JobStore, queue: Tickets, workers: int = 0
+    plan: Plan,
+    store: JobStore,
+    queue: Tickets,
+    workers: int = 0,
+    terms: Terms = DEFAULT_TERMS,
 ) -> tuple[Job, Place | None]:
     """Writes and queues the job, and returns it as the store has it, with its place.
 
-    `workers` is how many serve its base now. Raises: StoreUnavailable, and then it is not known
-    whether the job was accepted.
+    `workers` is how many serve its base now; what `terms` know already is the job of that time.
+    Raises: QueueFull, IdempotencyMismatch, JobNotFound for one that was erased; StoreUnavailable,
+    and then it is not known whether the job was accepted.
     """
     job = Job(
         id=str(uuid.uuid4()),
@@ -44,7 +50,7 @@ def submit(
         warnings=plan.warnings,
     )
     ticket = queue.envelope(plan.queue)
-    submitted = store.submit(job, ticket, window_us=plan.window_us, workers=workers)
+    submitted = store.submit(job, ticket, window_us=plan.window_us, workers=workers, terms=terms)
     try:
         if ticket is None:
             queue.publish(plan.queue)
@@ -53,6 +59,8 @@ def submit(
         # ticket.
         _log.warning("job %s was accepted, but: %s", job.id, error.detail)
     place = submitted.place
+    if submitted.job_id != job.id:
+        return store.get(submitted.job_id), place
     told = {
         "created_ms": submitted.created_ms,
         "predicted_s": place.starts_in_s(workers) if place else None,

@@ -5,8 +5,11 @@ import json
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from lorajobs.access_errors import IdempotencyMismatch
+
 #: Seconds for which a repeated submit finds its job.
 KEPT_S = 86_400
+ERASED = "the job of this Idempotency-Key was erased; use another key for another job"
 
 
 class Once(NamedTuple):
@@ -32,6 +35,18 @@ class Terms(NamedTuple):
 
 
 DEFAULT_TERMS = Terms()
+
+
+def require_same(once: Once, fingerprint: str) -> None:
+    """Refuses a name that was given to a request of another fingerprint.
+
+    Raises: IdempotencyMismatch.
+    """
+    if once.fingerprint != fingerprint:
+        raise IdempotencyMismatch(
+            "the Idempotency-Key was used for another body in the last 24 hours; "
+            "send that body again, or use another key"
+        )
 
 
 def _sha256(value: object) -> str:

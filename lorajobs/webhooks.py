@@ -1,4 +1,4 @@
-"""A job's end is announced: signed as Standard Webhooks 1.0 asks, tried again by the outbox."""
+"""A job's events are announced: signed as Standard Webhooks 1.0 asks, tried again by the outbox."""
 
 import base64
 import json
@@ -9,19 +9,24 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-import httpx
 from standardwebhooks import Webhook
 
-from lorajobs.addresses import require_allowed
+from lorajobs.document import Document
 from lorajobs.errors import JobNotFound, UrlNotAllowed
+from lorajobs.guarded_http import Answer, GuardedHttp, Unreachable
 from lorajobs.jobs import Job
+from lorajobs.outbox import Delivery, DeliveryStatus, Verdict
 from lorajobs.settings import Settings
-from lorajobs.store import Delivery, Housekeeping
+from lorajobs.store import Housekeeping
 
 log = logging.getLogger(__name__)
 
 #: Longer than one try can take, so that two couriers never send the same try.
-HOLD_MARGIN_S = 5.0
+HOLD_MARGIN_S = 10.0
+#: Receivers refuse large bodies.
+MAX_BODY_BYTES = 20_000
+#: What is left out of a job that is larger, the first first; its `urls.self` has all of it.
+_SPARED = ("input", "warnings", "applied_loras", "outputs")
 
 
 def new_secret() -> str:
@@ -37,19 +42,17 @@ class WebhookSender:
         settings: Settings,
         secret: str,
         housekeeping: Housekeeping,
-        document: Callable[[Job], dict[str, object]],
+        http: GuardedHttp,
+        document: Callable[[Job], Document],
         observe: Callable[[str, float | None], None] = lambda result, seconds: None,
     ) -> None:
         """`observe` hears of each try: one of `metrics.DELIVERIES`, and how long it took."""
         self._settings = settings
         self._signer = Webhook(secret)
         self._housekeeping = housekeeping
+        self._http = http
         self._document = document
         self._observe = observe
-        # Redirects are answers like any other: not 2xx.
-        self._http = httpx.Client(
-            timeout=settings.webhook_timeout_s, follow_redirects=False, trust_env=False
-        )
 
     @property
     def hold_s(self) -> float:
@@ -58,52 +61,94 @@ class WebhookSender:
 
     def send(self, delivery: Delivery) -> str:
         """Makes one try and settles it; returns what happened, for the log and Flower."""
+        # It may have waited longer for a free thread than it was held for.
+        if not self._housekeeping.hold(delivery, self.hold_s):
+            self._observe("outdated", None)
+            return "settled, or in other hands"
         try:
             job = self._housekeeping.get(delivery.job_id)
         except JobNotFound:
             self._observe("erased", None)
-            self._housekeeping.settle(delivery, None)
             return "the job was deleted"
-        begun = time.monotonic()
-        result = self._post(delivery, job)
-        seconds = time.monotonic() - begun
-        if result.isdecimal() and (200 <= int(result) < 300 or result == "410"):
-            self._observe("gone" if result == "410" else "delivered", seconds)
-            self._housekeeping.settle(delivery, None)
-            return result
-        retry_in = self._next_delay(delivery.tries)
-        self._observe("given_up" if retry_in is None else "retried", seconds)
-        self._housekeeping.settle(delivery, retry_in)
-        last = "; given up" if retry_in is None else f"; again in {retry_in:.0f} s"
-        log.warning("webhook %s try %d: %s%s", delivery.id, delivery.tries, result, last)
-        return result + last
+        if delivery.is_best_effort and job.status.is_terminal:
+            verdict, label, seconds = _failed("the job had ended"), "outdated", None
+        else:
+            begun = time.monotonic()
+            verdict, label = self._attempted(delivery, job)
+            seconds = time.monotonic() - begun
+        self._observe(label, seconds)
+        self._housekeeping.settle(delivery, verdict)
+        return _told(delivery, verdict)
 
-    def _post(self, delivery: Delivery, job: Job) -> str:
+    def _attempted(self, delivery: Delivery, job: Job) -> tuple[Verdict, str]:
+        """What a try says of the delivery, and its name in the metrics."""
+        wait_s = 0.0
+        try:
+            status, wait_s = self._post(delivery, job)
+        except UrlNotAllowed as error:
+            result = error.detail
+        except Unreachable as error:
+            result = str(error)
+        else:
+            result = str(status)
+            if 200 <= status < 300:
+                return Verdict(result, DeliveryStatus.DELIVERED), "delivered"
+            if status == 410:
+                return _failed(result), "gone"
+        retry_in_s = self._next_delay(delivery)
+        if retry_in_s is None:
+            return _failed(result), "given_up"
+        return Verdict(result, DeliveryStatus.PENDING, max(retry_in_s, wait_s)), "retried"
+
+    def _post(self, delivery: Delivery, job: Job) -> tuple[int, float]:
+        """The answer's status, and the seconds that the receiver asks us to wait."""
         now = datetime.now(UTC)
-        data = {
-            "type": delivery.event,
-            "timestamp": now.isoformat().replace("+00:00", "Z"),
-            "data": self._document(job),
-        }
-        body = json.dumps(data, separators=(",", ":"))
+        body = webhook_body(delivery.event, now, self._document(job))
         headers = {
             "content-type": "application/json",
             "user-agent": "lorajobs",
             "webhook-id": delivery.id,
             "webhook-timestamp": str(int(now.timestamp())),
-            "webhook-signature": self._signer.sign(delivery.id, now, body),
+            "webhook-signature": self._signer.sign(delivery.id, now, body.decode()),
         }
-        try:
-            require_allowed(delivery.url, self._settings.allow_private_urls)
-            return str(self._http.post(delivery.url, content=body, headers=headers).status_code)
-        except UrlNotAllowed as error:
-            return error.detail
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            return f"{type(error).__name__}: {error}"
+        within_s = self._settings.webhook_timeout_s
+        # Redirects are answers like any other: not 2xx.
+        with self._http.ask("POST", delivery.url, headers, body, within_s=within_s) as answer:
+            return answer.status, self._asked_wait_s(answer)
 
-    def _next_delay(self, tries: int) -> float | None:
+    def _asked_wait_s(self, answer: Answer) -> float:
+        asked = answer.headers.get("retry-after", "")
+        longest_s = max(self._settings.webhook_retry_s, default=0.0)
+        return min(float(asked), longest_s) if asked.isascii() and asked.isdecimal() else 0.0
+
+    def _next_delay(self, delivery: Delivery) -> float | None:
         delays = self._settings.webhook_retry_s
-        if tries > len(delays):
+        if delivery.is_best_effort or delivery.tries > len(delays):
             return None
         # Up to a fifth later, so that a receiver that comes back is not hit by all at once.
-        return delays[tries - 1] * random.uniform(1.0, 1.2)
+        return delays[delivery.tries - 1] * random.uniform(1.0, 1.2)
+
+
+def webhook_body(event: str, now: datetime, job: Document) -> bytes:
+    """The JSON of an event, at most `MAX_BODY_BYTES`; `truncated` names what was left out."""
+    truncated: list[str] = []
+    while True:
+        data = job | dict.fromkeys(truncated) | ({"truncated": truncated} if truncated else {})
+        told = {"type": event, "timestamp": now.isoformat().replace("+00:00", "Z"), "data": data}
+        body = json.dumps(told, separators=(",", ":"), ensure_ascii=False).encode()
+        if len(body) <= MAX_BODY_BYTES or len(truncated) == len(_SPARED):
+            return body
+        truncated = [*_SPARED[: len(truncated) + 1]]
+
+
+def _failed(result: str) -> Verdict:
+    return Verdict(result, DeliveryStatus.FAILED)
+
+
+def _told(delivery: Delivery, verdict: Verdict) -> str:
+    if verdict.status is DeliveryStatus.DELIVERED:
+        return verdict.result
+    pending = verdict.status is DeliveryStatus.PENDING
+    last = f"; again in {verdict.retry_in_s:.0f} s" if pending else "; given up"
+    log.warning("webhook %s try %d: %s%s", delivery.id, delivery.tries, verdict.result, last)
+    return verdict.result + last

@@ -18,6 +18,7 @@ from lorajobs.adapters.library import Library
 from lorajobs.adapters.registry import RedisLoraRegistry
 from lorajobs.attempt import FOREVER, Bench
 from lorajobs.bases import Bases
+from lorajobs.canary import Canary
 from lorajobs.cancel import COMMAND
 from lorajobs.catalog import Catalog, ModelEntry
 from lorajobs.celery import make_app
@@ -232,6 +233,8 @@ def _start_child(parent: Parent, make_engine: MakeEngine) -> None:
         models = [entry.id for entry in parent.entries]
         most, report = parent.settings.max_attempts, parent.page.reports.send
         Fetcher(bench.store, bench.library, models, most, report).start()
+        # The pool replaces a child that ends; until the new one is ready the worker is not.
+        Canary(bench.bases, bench.busy, parent.settings.canary_s, lambda: os._exit(1)).start()
     except Exception as error:
         # Celery would log it, go on without a base and replace the child for ever.
         ours = error if isinstance(error, LoraJobsError) else None

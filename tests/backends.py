@@ -5,7 +5,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from lorajobs.events import EventLog
 from lorajobs.redis_client import connect
+from lorajobs.redis_events import LONGEST_BLOCK_S, RedisEvents
 from lorajobs.redis_store import RedisJobStore
 from lorajobs.store import Housekeeping, JobStore, LeaseStore, QueueRules, Workers
 from lorajobs.testing import ManualClock, MemoryJobStore
@@ -24,6 +26,7 @@ class Backend(ABC):
     """A store, and what only its tests may do with it."""
 
     store: Store
+    events: EventLog
     #: a ticket that `pushed` counts
     ticket: Mapping[str, str]
 
@@ -42,6 +45,10 @@ class Backend(ABC):
     @abstractmethod
     def outbox(self) -> set[str]:
         """The ids of the deliveries that are not settled."""
+
+    @abstractmethod
+    def forget_events(self, job_id: str) -> None:
+        """Drops a job's events, as a day after the last one."""
 
     @abstractmethod
     def close(self) -> None:
@@ -65,6 +72,7 @@ class MemoryBackend(Backend):
         self._clock = ManualClock()
         self.memory = MemoryJobStore(rules, self._clock)
         self.store = self.memory
+        self.events = self.memory
 
     def advance(self, seconds: float) -> None:
         self._clock.advance(seconds)
@@ -78,6 +86,9 @@ class MemoryBackend(Backend):
     def outbox(self) -> set[str]:
         return set(self.memory.outbox)
 
+    def forget_events(self, job_id: str) -> None:
+        self.memory.forget_events(job_id)
+
     def close(self) -> None:
         pass
 
@@ -86,7 +97,7 @@ class RedisBackend(Backend):
     """The store on a real server, below a prefix of its own."""
 
     #: the indexes whose scores are deadlines
-    DEADLINES = ("leases", "delayed", "outbox", "deadlines", "kept")
+    DEADLINES = ("leases", "delayed", "outbox", "hosts", "deadlines", "kept")
 
     def __init__(self, url: str, rules: QueueRules = RULES) -> None:
         self.client: Any = connect(url)
@@ -96,11 +107,14 @@ class RedisBackend(Backend):
         impatient = RedisJobStore(self.client, rules._replace(lease_s=0), self.prefix)
         store.rescue = impatient.rescue  # type: ignore[method-assign]
         self.store = store
+        self._listening = connect(url, timeout_s=LONGEST_BLOCK_S + 5, connections=8)
+        self.events = RedisEvents(self._listening, self.prefix)
         self.ticket = {"queue": f"{self.prefix}.base.demo", "message": "{}"}
 
     def advance(self, seconds: float) -> None:
-        for index in self.DEADLINES:
-            key = f"{self.prefix}:{index}"
+        by_host = [*self.client.keys(f"{self.prefix}:hooks:*")]
+        by_host += self.client.keys(f"{self.prefix}:sending:*")
+        for key in [*(f"{self.prefix}:{index}" for index in self.DEADLINES), *by_host]:
             for member in self.client.zrange(key, 0, -1):
                 self.client.zincrby(key, -seconds * 1000, member)
 
@@ -113,7 +127,11 @@ class RedisBackend(Backend):
     def outbox(self) -> set[str]:
         return set(self.client.zrange(f"{self.prefix}:outbox", 0, -1))
 
+    def forget_events(self, job_id: str) -> None:
+        self.client.delete(f"{self.prefix}:events:{job_id}")
+
     def close(self) -> None:
         if names := self.client.keys(f"{self.prefix}*"):
             self.client.delete(*names)
         self.client.close()
+        self._listening.close()

@@ -24,6 +24,7 @@ OWNERS = {
         "lorajobs.adapters.registry",
     },
     "prometheus_client": {"lorajobs.metrics", "web.metrics"},
+    "httpcore": {"lorajobs.guarded_http"},
     "boto3": {"lorajobs.storage.s3"},
     "botocore": {"lorajobs.storage.s3"},
     "huggingface_hub": {"lorajobs.adapters.hub", "lorajobs.engine.snapshot"},

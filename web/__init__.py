@@ -4,7 +4,8 @@ from flask import Flask, Response, request
 
 from lorajobs.settings import Settings
 from lorajobs.storage.folder import FolderStore
-from web import errors
+from web import errors, gate
+from web.deliveries import deliveries
 from web.deps import EXTENSION, Deps
 from web.events import events
 from web.files import files_of
@@ -13,6 +14,7 @@ from web.jobs import jobs
 from web.loras import loras
 from web.metrics import metrics
 from web.models import models
+from web.usage import usage
 
 __all__ = ["Deps", "create_app"]
 
@@ -27,11 +29,12 @@ def create_app(deps: Deps | None = None) -> Flask:
     app = Flask("web", static_folder=None)
     app.extensions[EXTENSION] = deps
     app.json.sort_keys = False  # type: ignore[attr-defined]  # of Flask's default provider
-    for blueprint in (jobs, events, models, loras, health, metrics):
+    for blueprint in (jobs, deliveries, events, models, loras, usage, health, metrics):
         app.register_blueprint(blueprint)
     if isinstance(deps.objects, FolderStore):
         app.register_blueprint(files_of(deps.objects))
     errors.register(app)
+    gate.register(app)
     app.after_request(_finish)
     return app
 

@@ -2,22 +2,24 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Protocol, cast
 
 from flask import current_app, request
 
 from lorajobs.adapters.library import Library
 from lorajobs.adapters.registry import RedisLoraRegistry
-from lorajobs.addresses import require_allowed
+from lorajobs.api_keys import KeyRing
 from lorajobs.cancel import CancelPush
 from lorajobs.catalog import Catalog
-from lorajobs.events import EventLog, Patience
+from lorajobs.events import EventLog, Pace
 from lorajobs.jobs import Job
+from lorajobs.reach import Reach
 from lorajobs.redis_client import connect
 from lorajobs.redis_events import open_events
+from lorajobs.redis_keys import open_api_keys
 from lorajobs.redis_store import open_job_store
 from lorajobs.redis_tally import open_tally
+from lorajobs.redis_usage import open_usage
 from lorajobs.roster import Roster
 from lorajobs.settings import Settings
 from lorajobs.storage import open_store
@@ -26,6 +28,7 @@ from lorajobs.store import JobStore, WorkerState
 from lorajobs.submit import Tickets
 from lorajobs.tally import TallyKeeper
 from lorajobs.tickets import TicketQueue
+from lorajobs.usage import UsageKeeper
 from web.seats import Seats
 
 EXTENSION = "lorajobs"
@@ -64,17 +67,19 @@ class Deps:
     fleet: Fleet
     roster: Roster
     tally: TallyKeeper
+    ring: KeyRing
+    usage: UsageKeeper
     queue: Broker
     objects: ObjectStore
     #: tells the worker of a running job to stop it now; raises StoreUnavailable
     push_cancel: Callable[[Job], None]
     #: raises UrlNotAllowed for a webhook that must not be called
-    check_webhook: Callable[[str], None]
+    check_webhook: Callable[[str], object]
 
     @property
-    def patience(self) -> Patience:
+    def pace(self) -> Pace:
         """Of requests that wait."""
-        return Patience(self.settings.heartbeat_s, self.seats.closed)
+        return Pace(self.settings.heartbeat_s, self.seats.closed)
 
     @classmethod
     def open(cls, settings: Settings) -> "Deps":
@@ -100,10 +105,12 @@ class Deps:
             fleet=store,
             roster=Roster(store.workers),
             tally=open_tally(settings),
+            ring=KeyRing(open_api_keys(settings)),
+            usage=open_usage(settings),
             queue=TicketQueue(app, settings),
             objects=objects,
             push_cancel=CancelPush(app),
-            check_webhook=partial(require_allowed, allow_private=settings.allow_private_urls),
+            check_webhook=Reach.of_webhooks(settings).vet,
         )
 
 

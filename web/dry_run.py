@@ -8,17 +8,18 @@ from lorajobs.document import Document, input_document, queue_document, without_
 from lorajobs.jobs import AdapterUse, Job, JobStatus
 from lorajobs.plan import Plan
 from lorajobs.store import WorkerState
+from lorajobs.terms import Terms
 from web.deps import deps
 
 
-def outlook(planned: Plan) -> Response:
+def outlook(planned: Plan, terms: Terms) -> Response:
     """The job as it would be accepted, and the place that it would have now.
 
     Raises: QueueFull.
     """
     d, spec = deps(), planned.spec
     job = Job(id=str(uuid.uuid4()), status=JobStatus.QUEUED, spec=spec, created_ms=0)
-    place = d.store.outlook(job, planned.window_us)
+    place = d.store.outlook(job, planned.window_us, terms)
     workers = [w for w in d.fleet.workers() if w.serves(spec.model) and w.takes_jobs]
     return jsonify(
         dry_run=True,

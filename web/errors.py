@@ -8,6 +8,7 @@ from urllib.parse import quote
 from flask import Flask, Response, json, request
 from werkzeug.exceptions import HTTPException
 
+from lorajobs.access_errors import RateLimited
 from lorajobs.errors import FieldError, LoraJobsError
 from web.deps import deps
 
@@ -68,7 +69,7 @@ def _ours(error: LoraJobsError) -> Response:
     status = 503 if error.retryable and error.status == 500 else error.status
     if status >= 500:
         _log.error("%s %s: %s", request.method, request.path, error.detail)
-    return problem(
+    response = problem(
         status,
         error.code,
         error.title,
@@ -76,6 +77,11 @@ def _ours(error: LoraJobsError) -> Response:
         retryable=error.retryable,
         errors=error.errors,
     )
+    if isinstance(error, RateLimited):
+        response.headers["Retry-After"] = str(error.retry_s)
+    if status == 401:
+        response.headers["WWW-Authenticate"] = 'Bearer realm="lorajobs"'
+    return response
 
 
 def _https(error: HTTPException) -> Response:

@@ -12,6 +12,7 @@ from lorajobs.errors import FieldError, LoraJobsError, ValidationFailed
 from lorajobs.events import Event, follow, has_all
 from lorajobs.field_errors import shown
 from lorajobs.jobs import Job
+from web.caller import own_job
 from web.deps import Deps, deps, public_url
 from web.query import no_query
 
@@ -29,7 +30,7 @@ events.before_request(no_query)
 def stream(job_id: str) -> Response:
     """Tells each event from the start, or after the one named by `Last-Event-ID`, to the end."""
     d, heard = deps(), _heard()
-    job = d.store.get(job_id)
+    job = own_job(job_id)
     if has_all(d.events, job, heard):
         # The answer that tells a browser not to come again.
         return Response(status=204)
@@ -52,7 +53,7 @@ def _heard() -> str:
 def _told(d: Deps, public: str, job: Job, heard: str) -> Iterator[str]:
     yield f"retry: {RETRY_MS}\n\n"
     try:
-        for event in follow(d.events, d.store, job, heard, d.patience):
+        for event in follow(d.events, d.store, job, heard, d.pace):
             # What cannot be written tells that the client is gone.
             yield _frame(d, public, job.id, event) if event else ": still here\n\n"
     except LoraJobsError as error:

@@ -24,6 +24,7 @@ class Worker(ThreadWorker):
         super().handle_quit(sig, frame)
 
     def _ask_listeners_to_leave(self) -> None:
-        parts = self.wsgi.extensions.get(EXTENSION) if self.wsgi else None
+        # It may be told so before it has an application.
+        parts = getattr(getattr(self, "wsgi", None), "extensions", {}).get(EXTENSION)
         if parts:
             parts.seats.close()

@@ -23,6 +23,7 @@ from lorajobs.plan import plan
 from lorajobs.request import JobQuery, JobRequest, SubmitQuery, WaitQuery
 from lorajobs.submit import submit
 from web.body import json_body
+from web.caller import caller, own_job, own_loras, terms_of
 from web.deps import deps, public_url
 from web.dry_run import outlook
 from web.waiting import await_end
@@ -39,16 +40,23 @@ jobs = Blueprint("jobs", __name__, url_prefix="/v1/jobs")
 def create() -> Response:
     """Accepts a job."""
     query = SubmitQuery.parse(request.args.to_dict(flat=False))
-    d = deps()
-    planned = plan(JobRequest.parse(json_body()), d.catalog, d.library, d.check_webhook)
+    body = JobRequest.parse(json_body())
+    terms, d = terms_of(body), deps()
+    if terms.once and not query.dry_run and (earlier := d.store.earlier(terms.once)):
+        # Before it is planned: what it asks for may be there no more.
+        return _accepted(earlier, query, _queue(earlier))
+    planned = plan(body, d.catalog, own_loras(), d.check_webhook, caller().owner)
     if query.dry_run:
-        return outlook(planned)
+        return outlook(planned, terms)
     serving = d.roster.serving(planned.spec.model)
-    job, place = submit(planned, d.store, d.queue, serving)
-    now = await_end(job, query.wait)
+    job, place = submit(planned, d.store, d.queue, serving, terms)
+    # What the submit itself told: to ask for the place again costs as much as the submit.
+    return _accepted(job, query, queue_document(place, serving) if place else None)
+
+
+def _accepted(job: Job, query: SubmitQuery, queue: dict[str, object] | None) -> Response:
+    now, d = await_end(job, query.wait), deps()
     if now is job:
-        # What the submit itself told: to ask for the place again costs as much as the submit.
-        queue = queue_document(place, serving) if place else None
         response = _respond(job, job_document(job, d.objects, public_url(), queue), 202)
     else:
         response = _answer(now, 200 if now.status.is_terminal else 202)
@@ -60,7 +68,7 @@ def create() -> Response:
 def show(job_id: str) -> Response:
     """Shows a job."""
     query = WaitQuery.parse(request.args.to_dict(flat=False))
-    return _answer(await_end(deps().store.get(job_id), query.wait))
+    return _answer(await_end(own_job(job_id), query.wait))
 
 
 @jobs.get("")
@@ -80,6 +88,8 @@ def index() -> Response:
 def cancel(job_id: str) -> Response:
     """Ends a waiting job (200), asks a running one to stop (202), leaves an ended one (200)."""
     d = deps()
+    if not caller().sees_all:
+        own_job(job_id)
     job = d.store.cancel(job_id)
     if job.status is JobStatus.RUNNING:
         try:
@@ -94,7 +104,7 @@ def cancel(job_id: str) -> Response:
 def erase(job_id: str) -> Response:
     """Erases an ended job and its pictures."""
     d = deps()
-    job = d.store.get(job_id)
+    job = own_job(job_id)
     if not job.status.is_terminal:
         raise JobNotFinished(f"the job is {job.status}; cancel it first: POST {_path(job)}/cancel")
     try:
@@ -110,7 +120,7 @@ def erase(job_id: str) -> Response:
 def output(job_id: str, index: int) -> Response:
     """Leads to a picture by a freshly signed URL."""
     d = deps()
-    job = d.store.get(job_id)
+    job = own_job(job_id)
     found = next((o for o in job.outputs if o.index == index), None)
     if found is None:
         have = f"it has {len(job.outputs)}, counted from 0"
@@ -148,8 +158,9 @@ def _respond(job: Job, document: dict[str, object], status: int) -> Response:
 
 
 def _page(query: JobQuery) -> JobPage:
-    d = deps()
-    where = JobFilter(query.status, _model(query), query.lora)
+    d, who = deps(), caller()
+    owner = None if who.sees_all else who.owner
+    where = JobFilter(query.status, _model(query), query.lora, owner)
     try:
         cursor = _transparent(query.cursor) if query.cursor else None
         return d.store.page(where, query.limit, cursor)

@@ -7,8 +7,10 @@ from lorajobs.catalog import LoraEntry
 from lorajobs.document import timestamp, without_secrets
 from lorajobs.errors import LoraNotRegistered
 from lorajobs.field_errors import blamed, listed, shown
+from lorajobs.jobs import Visibility
 from lorajobs.request import RegisterRequest
 from web.body import json_body
+from web.caller import caller, own_loras
 from web.deps import deps, public_url
 from web.query import no_query
 
@@ -19,13 +21,13 @@ loras.before_request(no_query)
 @loras.get("")
 def index() -> Response:
     """Lists the adapters."""
-    return jsonify(loras=[_document(record) for record in deps().library.records()])
+    return jsonify(loras=[_document(record) for record in own_loras().records()])
 
 
 @loras.get("/<lora_id>")
 def show(lora_id: str) -> Response:
     """Shows an adapter."""
-    record = deps().library.find(lora_id)
+    record = own_loras().find(lora_id)
     if record is None:
         raise _unknown(lora_id)
     return jsonify(_document(record))
@@ -34,9 +36,11 @@ def show(lora_id: str) -> Response:
 @loras.post("")
 def register() -> Response:
     """Registers an adapter, and pins its present version."""
-    request = RegisterRequest.parse(json_body())
+    request, who = RegisterRequest.parse(json_body()), caller()
+    entry = LoraEntry.model_validate(request.model_dump(exclude={"visibility"}))
+    default: Visibility = "private" if who.owner else "public"
     with blamed("", "/source"):
-        record = deps().library.register(LoraEntry.model_validate(request.model_dump()))
+        record = deps().library.register(entry, who, request.visibility or default)
     response = jsonify(_document(record))
     response.status_code = 201
     response.location = f"{public_url()}/v1/loras/{record.id}"
@@ -46,20 +50,23 @@ def register() -> Response:
 @loras.delete("/<lora_id>")
 def remove(lora_id: str) -> Response:
     """Ends a registration; jobs that wait keep their version."""
-    if not deps().library.remove(lora_id):
+    if not deps().library.remove(lora_id, caller()):
         raise _unknown(lora_id)
     return Response(status=204)
 
 
 def _unknown(lora_id: str) -> LoraNotRegistered:
-    known = listed(lora_id, [record.id for record in deps().library.records()])
+    known = listed(lora_id, [record.id for record in own_loras().records()])
     return LoraNotRegistered(f"no adapter is registered as {shown(lora_id)}; known are {known}")
 
 
 def _document(record: LoraRecord) -> dict[str, object]:
     adapter = record.adapter
     return {
-        "id": record.id,
+        # Another key's private one is shown to admins alone, by the name that finds it.
+        "id": record.id if record.owner == caller().owner else record.name,
+        "owner": record.owner or None,
+        "visibility": record.visibility,
         # A path of this server is nobody else's business.
         "source": None if record.source.startswith("/") else without_secrets(record.source),
         "base": record.base,

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 
 from flask import Blueprint, Response, jsonify
 
+from lorajobs.adapters.view import View
 from lorajobs.catalog import ModelEntry
 from lorajobs.document import without_secrets
 from lorajobs.store import DRAINING, WorkerState
+from web.caller import own_loras
 from web.deps import deps
 from web.query import no_query
 
@@ -18,16 +20,20 @@ models.before_request(no_query)
 def index() -> Response:
     """Lists the base models."""
     d = deps()
-    workers, backlog = d.fleet.workers(), d.fleet.backlog()
+    workers, backlog, loras = d.fleet.workers(), d.fleet.backlog(), own_loras()
     return jsonify(
         models=[
-            _document(entry, [w for w in workers if w.model == entry.id], backlog.get(entry.id, 0))
+            _document(
+                entry, [w for w in workers if w.model == entry.id], backlog.get(entry.id, 0), loras
+            )
             for entry in d.catalog.models.values()
         ]
     )
 
 
-def _document(entry: ModelEntry, workers: Sequence[WorkerState], waiting: int) -> dict[str, object]:
+def _document(
+    entry: ModelEntry, workers: Sequence[WorkerState], waiting: int, loras: View
+) -> dict[str, object]:
     return {
         "id": entry.id,
         "aliases": entry.aliases,
@@ -45,7 +51,8 @@ def _document(entry: ModelEntry, workers: Sequence[WorkerState], waiting: int) -
                 "state": worker.state,
                 "busy": worker.job_id is not None,
                 "loaded": [
-                    use.model_dump() | {"id": without_secrets(use.id)} for use in worker.loaded
+                    use.model_dump() | {"id": without_secrets(use.id)}
+                    for use in loras.of(worker.loaded)
                 ],
             }
             for worker in workers

@@ -34,7 +34,7 @@ def await_end(job: Job, asked_s: float | None) -> Job:
     except TooManyListeners:
         return job
     try:
-        job = ended(d.events, d.store, job, wait_s, d.patience)
+        job = ended(d.events, d.store, job, wait_s, d.pace)
     except StoreUnavailable as error:
         # The job is in: an error would make the client of a submit send it twice.
         _log.warning("job %s was not waited for: %s", job.id, error.detail)

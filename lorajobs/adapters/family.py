@@ -64,6 +64,7 @@ SIGNS = (
     Sign(FLUX2, r"(double|single)_blocks_\d+_", (6144, 4096)),
     Sign(FLUX2, r"single_transformer_blocks_\d+_attn_to_qkv_mlp_proj"),
     Sign(FLUX2, r"(double|single)_stream_modulation"),
+    # Its other names are Flux's, so it only takes their proof away; no base is said to be one.
     Sign(HUNYUAN, r"(double|single)_blocks_\d+_.*(img|txt)_mod_linear"),
     Sign(QWEN, r"^transformer_blocks_\d+_(img|txt)_(mlp|mod)_"),
     Sign(WAN, r"^blocks_\d+_(self|cross)_attn_[qkvo]$"),
@@ -82,7 +83,6 @@ _CLASSES = (
     ("Wan", WAN),
     ("PixArt", PIXART),
     ("ZImage", Z_IMAGE),
-    ("HunyuanVideo", HUNYUAN),
 )
 _TEXT_WIDTHS = {768: SD1, 1024: SD2, 2048: SDXL}
 

@@ -160,10 +160,12 @@ def _tensor(name: str, entry: object) -> Tensor:
 
 
 def _naturals(value: object) -> bool:
+    # Not value by value: this is asked twice for each of thousands of tensors.
     return (
         isinstance(value, list)
         and len(value) <= MAX_DIMENSIONS
-        and all(type(n) is int and 0 <= n < 2**63 for n in value)
+        and {*map(type, value)} <= {int}
+        and (not value or (min(value) >= 0 and max(value) < 2**63))
     )
 
 

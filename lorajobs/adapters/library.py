@@ -8,9 +8,11 @@ from lorajobs.adapters.cache import Held
 from lorajobs.adapters.card import Card
 from lorajobs.adapters.folder import Trust
 from lorajobs.adapters.probe import Probe
+from lorajobs.adapters.records import Records
 from lorajobs.adapters.reference import PathReference, Reference, parse
 from lorajobs.adapters.registry import LoraRecord, LoraRegistry
 from lorajobs.adapters.resolver import Resolved, Resolver
+from lorajobs.api_keys import NOBODY, Caller
 from lorajobs.catalog import Catalog, LoraEntry, ModelEntry
 from lorajobs.document import without_secrets
 from lorajobs.errors import (
@@ -23,7 +25,7 @@ from lorajobs.errors import (
     ValidationFailed,
 )
 from lorajobs.field_errors import nearest
-from lorajobs.jobs import Adapter
+from lorajobs.jobs import Adapter, Visibility
 from lorajobs.settings import Settings
 from lorajobs.storage.base import ObjectStore
 
@@ -51,36 +53,34 @@ class Library:
                 raise ConfigError(f"loras.{entry.id}.source: {error.detail}") from error
         self._catalog = catalog
         self._registry = registry
+        self._records = Records(catalog, registry)
         self._resolver = Resolver(settings, objects)
         self._probe = Probe(self._resolver)
 
-    def find(self, lora_id: str) -> LoraRecord | None:
-        """The adapter that is configured or registered under this id.
+    def find(self, lora_id: str, caller: Caller = NOBODY) -> LoraRecord | None:
+        """The adapter that is configured or registered under this id and there for the caller.
 
         Raises: StoreUnavailable.
         """
-        stored = self._registry.get(lora_id)
-        entry = self._catalog.loras.get(lora_id)
-        return _configured(entry, stored) if entry else _registered(stored)
+        return self._records.find(lora_id, caller)
 
-    def records(self) -> Sequence[LoraRecord]:
-        """Every configured and registered adapter, by id.
+    def records(self, caller: Caller = NOBODY) -> Sequence[LoraRecord]:
+        """Every configured and registered adapter that is there for the caller, by id.
 
         Raises: StoreUnavailable.
         """
-        stored = {record.id: record for record in self._registry.all()}
-        configured = [_configured(e, stored.pop(e.id, None)) for e in self._catalog.loras.values()]
-        others = [record for record in map(_registered, stored.values()) if record]
-        return sorted(configured + others, key=lambda record: record.id)
+        return self._records.all(caller)
 
-    def register(self, entry: LoraEntry) -> LoraRecord:
+    def register(
+        self, entry: LoraEntry, caller: Caller = NOBODY, visibility: Visibility = "public"
+    ) -> LoraRecord:
         """Pins the source's present version under an id; the same id again is a new version.
 
         Without a base, a hub repository's card must name one of the configured.
         Raises: ValidationFailed, UnknownModel, other RequestErrors; LoraFetchFailed,
         StorageUnavailable, StoreUnavailable.
         """
-        self._require_free(entry.id)
+        self._records.require_free(entry.id, caller, visibility)
         base = self._known_base(entry.base) if entry.base else None
 
         def base_rule(card: Card | None, where: str) -> str | None:
@@ -103,20 +103,20 @@ class Library:
             trigger_words=entry.trigger_words,
             license=entry.license,
             created_ms=int(time.time() * 1000),
+            owner=caller.owner,
+            visibility=visibility,
         )
         record = _pinned(record, resolved)
-        self._registry.put(record)
+        self._records.write(record)
         return record
 
-    def remove(self, lora_id: str) -> bool:
+    def remove(self, lora_id: str, caller: Caller = NOBODY) -> bool:
         """Forgets a registration; jobs that wait keep its bytes. False if there was none.
 
-        Raises: ValidationFailed for a configured adapter, StoreUnavailable.
+        Raises: ValidationFailed for a configured adapter, ScopeMissing for another key's,
+        StoreUnavailable.
         """
-        if lora_id in self._catalog.loras:
-            detail = f"{lora_id} is configured in lorajobs.toml; remove it there"
-            raise ValidationFailed(detail, FieldError("/id", detail))
-        return self._registry.remove(lora_id)
+        return self._records.remove(lora_id, caller)
 
     def pin(self, record: LoraRecord) -> Adapter:
         """The version that a new job gets.
@@ -193,15 +193,6 @@ class Library:
             return False
         return record.state != self._resolver.state(record.id, source, record.weight_name, trust)
 
-    def _require_free(self, lora_id: str) -> None:
-        if lora_id in self._catalog.loras:
-            detail = f"{lora_id} is configured in lorajobs.toml; change it there"
-        elif self._catalog.model(lora_id):
-            detail = f"{lora_id} is the name of a base model"
-        else:
-            return
-        raise ValidationFailed(detail, FieldError("/id", detail))
-
     def _known_base(self, name: str) -> ModelEntry:
         base = self._catalog.model(name)
         if base:
@@ -224,36 +215,6 @@ class Library:
             return fits[0]
         detail = f"{where} fits {', '.join(m.id for m in fits)}; give one of them as `base`"
         raise LoraBaseMismatch(detail, FieldError("/base", detail))
-
-
-def _configured(entry: LoraEntry, stored: LoraRecord | None) -> LoraRecord:
-    """The entry of `lorajobs.toml`, with the version that was pinned for just this entry."""
-    record = LoraRecord(
-        id=entry.id,
-        source=entry.source,
-        base=entry.base or "",
-        weight_name=entry.weight_name,
-        scale=entry.scale,
-        trigger_words=entry.trigger_words,
-        license=entry.license,
-        configured=True,
-    )
-    if stored is None or not stored.configured:
-        return record
-    if (stored.source, stored.weight_name) != (record.source, record.weight_name):
-        return record
-    known = {
-        "adapter": stored.adapter,
-        "state": stored.state,
-        "trigger_words": record.trigger_words or stored.trigger_words,
-        "license": record.license or stored.license,
-    }
-    return record.model_copy(update=known)
-
-
-def _registered(stored: LoraRecord | None) -> LoraRecord | None:
-    """A record that the API wrote; what a former `lorajobs.toml` left there is no adapter."""
-    return None if stored is None or stored.configured else stored
 
 
 def _pinned(record: LoraRecord, resolved: Resolved) -> LoraRecord:

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
-from lorajobs.client import Client, ClientError, Document
+from lorajobs.client import TERMINAL, Client, ClientError, Document
 from lorajobs.commands.request import body, numbered, picture_options
 from lorajobs.settings import Settings
 
@@ -23,7 +23,9 @@ out = Console(highlight=False, soft_wrap=True)
 
 @click.command()
 @picture_options
-@click.option("--watch", is_flag=True, help="Wait with a progress bar, then save the picture.")
+@click.option(
+    "--watch", "--wait", is_flag=True, help="Wait with a progress bar, then save the picture."
+)
 @url_option
 @click.pass_obj
 def submit(
@@ -39,13 +41,13 @@ def submit(
 
     Without --watch or -o the id of the job is printed, for `status` and `cancel`.
     """
-    with Client(url or settings.api_url) as client:
+    with _client(settings, url) as client:
         job = client.submit(body(asked, model or _only_model(client), file))
         _print_warnings(job)
         if not (watch or file):
             out.print(job["id"])
             return 0
-        return _watch(client, job["id"], file)
+        return _watch(client, job, file)
 
 
 @click.command()
@@ -55,7 +57,7 @@ def submit(
 @click.pass_obj
 def status(settings: Settings, job_id: str, as_json: bool, url: str | None) -> None:
     """Show where a job stands."""
-    with Client(url or settings.api_url) as client:
+    with _client(settings, url) as client:
         job = client.get(job_id)
     if as_json:
         click.echo(json.dumps(job, indent=2, ensure_ascii=False))
@@ -69,10 +71,15 @@ def status(settings: Settings, job_id: str, as_json: bool, url: str | None) -> N
 @click.pass_obj
 def cancel(settings: Settings, job_id: str, url: str | None) -> None:
     """Cancel a job; a running one stops at its next step."""
-    with Client(url or settings.api_url) as client:
+    with _client(settings, url) as client:
         job = client.cancel(job_id)
     asked = job["status"] == "running"
     out.print(f"{job['id']}: {'asked to stop' if asked else job['status']}")
+
+
+def _client(settings: Settings, url: str | None) -> Client:
+    key = settings.api_key
+    return Client(url or settings.api_url, api_key=key.get_secret_value() if key else None)
 
 
 def _only_model(client: Client) -> str:
@@ -82,7 +89,8 @@ def _only_model(client: Client) -> str:
     return ids[0]
 
 
-def _watch(client: Client, job_id: str, file: Path | None) -> int:
+def _watch(client: Client, job: Document, file: Path | None) -> int:
+    job_id = job["id"]
     columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[done]}")
     try:
         with Progress(
@@ -92,19 +100,16 @@ def _watch(client: Client, job_id: str, file: Path | None) -> int:
             transient=True,
             disable=not out.is_terminal,
         ) as progress:
-            bar = progress.add_task("queued", total=None, done="")
-
-            def show(job: Document) -> None:
-                step, steps = job["progress"]["step"], job["progress"]["steps"]
-                progress.update(
-                    bar,
-                    description=_phase(job),
-                    total=steps or None,
-                    completed=step,
-                    done=f"{step}/{steps}" if steps else "",
-                )
-
-            job = client.wait(job_id, show)
+            bar = progress.add_task(_phase(job), total=None, done="")
+            for event in client.stream(job_id):
+                if event.kind in TERMINAL:
+                    job = event.data
+                elif event.kind == "progress":
+                    step, steps = event.data["step"], event.data["steps"]
+                    told = {"total": steps, "completed": step, "done": f"{step}/{steps}"}
+                    progress.update(bar, description=_words(event.data["stage"]), **told)
+                elif event.kind == "running":
+                    progress.update(bar, description="running")
     except KeyboardInterrupt:
         out.print(f"the job goes on; `lorajobs status {job_id}`, `lorajobs cancel {job_id}`")
         return 130
@@ -133,7 +138,11 @@ def _phase(job: Document) -> str:
     queue = job["queue"]
     if job["status"] == "queued" and queue:
         return f"queued, {queue['position']} before it"
-    return str(job["stage"] or job["status"]).replace("_", " ")
+    return _words(job["stage"] or job["status"])
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def _end(job: Document) -> str:

@@ -11,6 +11,7 @@ from lorajobs.catalog import Catalog
 from lorajobs.embedded.ports import free_port, is_free
 from lorajobs.embedded.valkey import EmbeddedValkey
 from lorajobs.errors import ConfigError
+from lorajobs.loopback import is_loopback
 from lorajobs.processes import gpus, programs
 from lorajobs.processes.child import Program
 from lorajobs.processes.gpus import Gpu
@@ -164,7 +165,7 @@ def _embedded(
     if "flower_port" not in given:
         update["flower_port"] = free_port(settings.flower_port)
     # Only this machine's users reach the API, and they reach private addresses anyway.
-    if programs.is_loopback(settings.api_host):
+    if is_loopback(settings.api_host):
         private = {"webhook_private": EVERYWHERE, "fetch_private": EVERYWHERE}
         update |= {name: value for name, value in private.items() if name not in given}
     server = None

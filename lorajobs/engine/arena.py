@@ -5,6 +5,7 @@ is a view of it. Nothing moves afterwards, so compiled code and CUDA graphs stay
 adapters come and go.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -20,11 +21,14 @@ Slots = NDArray[np.int64]
 FUSABLE = (torch.float32, torch.float16, torch.bfloat16)
 
 
+Weighted = torch.nn.Linear | torch.nn.Conv2d
+
+
 class Slot(NamedTuple):
-    """A weight's place: the number of its group and its index there."""
+    """A weight's place: the number of its group and its place in the stack."""
 
     group: int
-    index: int
+    at: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +72,7 @@ class Arena:
 
         `twin_on_host` puts the twins of a GPU's weights into pinned host memory.
         """
-        stacks: dict[tuple[str, torch.Size, torch.dtype], dict[str, torch.nn.Module]] = {}
+        stacks: dict[tuple[str, torch.Size, torch.dtype], dict[str, Weighted]] = {}
         for component, path, module in fusable_modules(components):
             key = component, module.weight.shape, module.weight.dtype
             stacks.setdefault(key, {})[path] = module
@@ -78,7 +82,7 @@ class Arena:
 
 def fusable_modules(
     components: Mapping[str, torch.nn.Module],
-) -> Iterator[tuple[str, str, torch.nn.Module]]:
+) -> Iterator[tuple[str, str, Weighted]]:
     """Component, path and module of every weight that only one module uses.
 
     Of a weight that two modules share neither could be changed alone, so neither is here.
@@ -89,11 +93,9 @@ def fusable_modules(
             for path, module in model.named_modules(remove_duplicate=False)
             if isinstance(module, torch.nn.Linear | torch.nn.Conv2d)
         }
-        users: dict[int, int] = {}
-        for module in modules.values():
-            users[module.weight.data_ptr()] = users.get(module.weight.data_ptr(), 0) + 1
+        users = Counter(_memory(module) for module in modules.values())
         for path, module in modules.items():
-            if users[module.weight.data_ptr()] == 1:
+            if users[_memory(module)] == 1:
                 yield component, path, module
 
 
@@ -129,7 +131,12 @@ def span(indices: NDArray[np.integer]) -> slice | Tensor:
     return torch.from_numpy(indices.astype(np.int64))
 
 
-def _sorted(modules: Mapping[str, torch.nn.Module]) -> dict[str, torch.nn.Module]:
+def _memory(module: Weighted) -> int:
+    # Weights that take no memory, as on `meta`, all lie at 0.
+    return module.weight.data_ptr() or id(module.weight)
+
+
+def _sorted(modules: Mapping[str, Weighted]) -> dict[str, Weighted]:
     """By the ends of their paths, which is how adapters choose: so they touch whole runs."""
 
     def kind(path: str) -> tuple[Sequence[str], str]:
@@ -138,7 +145,7 @@ def _sorted(modules: Mapping[str, torch.nn.Module]) -> dict[str, torch.nn.Module
     return {path: modules[path] for path in sorted(modules, key=kind)}
 
 
-def _group(component: str, modules: Mapping[str, torch.nn.Module], twin_on_host: bool) -> Group:
+def _group(component: str, modules: Mapping[str, Weighted], twin_on_host: bool) -> Group:
     first = next(iter(modules.values())).weight
     shape = tuple(first.shape)
     live = torch.empty((len(modules), *shape), dtype=first.dtype, device=first.device)

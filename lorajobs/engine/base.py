@@ -1,6 +1,6 @@
 """The engine as the worker sees it; imports no torch, so that fakes and the worker's parent can."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -46,18 +46,27 @@ class Engine(Protocol):
     def preload(self, adapters: Sequence[LocalAdapter]) -> None:
         """Loads adapters so that `apply` finds them ready; none becomes active, scales are unused.
 
-        Raises: LoraNotApplied, OutOfMemory, EngineFailed; the bare base is active then.
+        Raises: LoraRefused, LoraNotApplied, OutOfMemory, EngineFailed; the base is bare then.
         """
 
     def apply(self, adapters: Sequence[LocalAdapter]) -> Sequence[AppliedLora]:
         """Makes exactly these adapters active, and verifies it; does nothing if they are.
 
-        Their order has no meaning. Raises: LoraNotApplied, OutOfMemory, EngineFailed; the bare
-        base is active then.
+        Their order has no meaning. Raises: LoraRefused, LoraNotApplied, OutOfMemory, EngineFailed;
+        the base is bare then.
         """
 
     def applied(self) -> Sequence[AppliedLora]:
         """The adapters active now."""
+
+    def resident(self) -> Collection[str]:
+        """The SHA-256 of adapters that `apply` finds in memory."""
+
+    def check(self) -> None:
+        """Compares a sample of the weights in memory with what they must be, to the bit.
+
+        Raises: BaseCorrupt, OutOfMemory, EngineFailed.
+        """
 
     def close(self) -> None:
         """Gives back the device's memory; the engine is of no use afterwards."""

@@ -92,7 +92,7 @@ class Packed:
         """What this adapter does to one weight."""
         if slot in self.loose:
             return self.loose[slot]
-        here = (b.layer(slot.index, shape) for b in self.buckets if b.group == slot.group)
+        here = (b.layer(slot.at, shape) for b in self.buckets if b.group == slot.group)
         return next((layer for layer in here if layer is not None), None)
 
 
@@ -110,13 +110,16 @@ def pack(parts: Parts, arena: Arena, *, pinned: bool) -> Packed:
                 raise LoraNotApplied(f"{component}.{path} shares its weight with another module")
             if isinstance(layer, LowRank) and layer.down.dtype == layer.up.dtype:
                 key = slot.group, _filled_up(layer.rank), layer.down.dtype
-                stacks.setdefault(key, {})[slot.index] = layer
+                stacks.setdefault(key, {})[slot.at] = layer
             else:
-                loose[slot] = layer
+                # Out of the file, which may be gone by the time they are used.
+                loose[slot] = layer.with_tensors(torch.clone)
     order = sorted(stacks, key=lambda key: (key[0], key[1], str(key[2])))
     sizes = [_size(arena, key, len(stacks[key])) for key in order]
     blob = torch.empty(sum(down + up for down, up in sizes), dtype=torch.uint8, pin_memory=pinned)
-    buckets, copies, start = [], [], 0
+    buckets: list[Bucket] = []
+    copies: list[tuple[Array, Array]] = []
+    start = 0
     for key, (down, up) in zip(order, sizes, strict=True):
         place = blob[start : start + down], blob[start + down : start + down + up]
         bucket = _bucket(key, stacks[key], arena, place)

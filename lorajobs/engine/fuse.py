@@ -82,7 +82,7 @@ def plan_of(arena: Arena, adapters: Sequence[tuple[Packed, float]]) -> Plan:
         for bucket in packed.buckets:
             terms.setdefault(bucket.group, []).append(Term(bucket, scale))
     works = [
-        Work(number, _slots(found, [slot.index for slot in odd if slot.group == number]), (*found,))
+        Work(number, _slots(found, [slot.at for slot in odd if slot.group == number]), (*found,))
         for number, found in sorted(terms.items())
     ]
     works = [work for work in works if len(work.slots)]
@@ -131,14 +131,14 @@ def _slots(terms: Sequence[Term], odd: Sequence[int]) -> Slots:
 def write_mixed(groups: Sequence[Group], mixed: Iterable[Mixed]) -> None:
     """Writes one slot after another, each layer answering for itself."""
     for one in mixed:
-        groups[one.slot.group].live[one.slot.index] = expected_mixed(groups, one)
+        groups[one.slot.group].live[one.slot.at] = expected_mixed(groups, one)
 
 
 def expected_mixed(groups: Sequence[Group], mixed: Mixed) -> Tensor:
     """What this slot must hold: (out, width)."""
     group = groups[mixed.slot.group]
     device = group.live.device
-    base = group.pristine[mixed.slot.index].to(device).float().view(group.shape)
+    base = group.pristine[mixed.slot.at].to(device).float().view(group.shape)
     total = base.clone()
     for layer, scale in mixed.layers:
         near = layer.with_tensors(lambda tensor: tensor.to(device, non_blocking=True))
@@ -159,10 +159,9 @@ def _add(total: Tensor, term: Term, slots: Slots) -> None:
         return
     rows = rows[there]
     strengths = term.bucket.strengths[rows] * np.float32(term.scale)
-    to = {"device": total.device, "dtype": torch.float32}
-    up = term.bucket.up[span(rows)].to(**to)
+    up = term.bucket.up[span(rows)].to(total.device, torch.float32)
     up = up * torch.from_numpy(strengths).to(total.device)[:, None, None]
-    down = term.bucket.down[span(rows)].to(**to)
+    down = term.bucket.down[span(rows)].to(total.device, torch.float32)
     if len(there) == len(slots):
         total.baddbmm_(up, down)
     else:

@@ -91,7 +91,7 @@ class Table(NamedTuple):
 
 # Triton reads the kernels' parameters as it likes, so they have no types here.
 # ruff: noqa: ANN001, ANN202
-@triton.jit  # type: ignore[no-untyped-def]
+@triton.jit
 def _fuse_run(
     source,
     live,
@@ -121,7 +121,7 @@ def _fuse_run(
     tl.store(live + place, total.to(live.dtype.element_ty), mask=inside)
 
 
-@triton.jit(do_not_specialize=["terms"])  # type: ignore[no-untyped-def]
+@triton.jit(do_not_specialize=["terms"])
 def _fuse_table(
     source,
     live,
@@ -159,7 +159,7 @@ def _fuse_table(
     tl.store(place + tile, total.to(live.dtype.element_ty), mask=inside)
 
 
-@triton.jit  # type: ignore[no-untyped-def]
+@triton.jit
 def _product(
     up,
     down,

@@ -33,7 +33,7 @@ class TritonFuser:
         self._groups = arena.groups
         self._reference = BatchedFuser(arena)
         self._device = arena.groups[0].live.device
-        self._copies = torch.cuda.Stream(self._device)
+        self._copies = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
         #: False: all factors arrive before anything is computed, for comparison
         self.overlapped = True
         for dtype in (torch.float16, torch.bfloat16):
@@ -163,7 +163,7 @@ def _is_plain(work: Work) -> bool:
     bucket = work.terms[0].bucket
     if len(work.terms) > 1 or len(bucket.slots) != len(work.slots):
         return False
-    return bucket.is_even and np.count_nonzero(np.diff(work.slots) != 1) < _RUNS
+    return bucket.is_even and int(np.count_nonzero(np.diff(work.slots) != 1)) < _RUNS
 
 
 def _strength(work: Work) -> float:

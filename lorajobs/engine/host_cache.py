@@ -24,6 +24,10 @@ class HostCache:
     def __contains__(self, name: str) -> bool:
         return name in self._packs
 
+    def names(self) -> Collection[str]:
+        """What is here."""
+        return list(self._packs)
+
     def get(self, name: str, make: Callable[[], Packed]) -> Packed:
         """The adapter of that name, made if it is not here; raises what `make` raises."""
         if name in self._packs:

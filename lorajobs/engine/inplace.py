@@ -1,7 +1,7 @@
 """Adapters summed into a base's own weights, from its pristine copy, without a trace afterwards."""
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -69,6 +69,10 @@ class InPlaceRack:
         self.applied = tuple(applied_lora(a, self._summaries[content(a)]) for a in adapters)
         return self.applied
 
+    def resident(self) -> Collection[str]:
+        """The adapters in host memory."""
+        return self._cache.names()
+
     def forget(self) -> None:
         """Gives back the host memory of all adapters but the active ones."""
         self._cache.clear()
@@ -83,7 +87,7 @@ class InPlaceRack:
             self._compare(work.number, slots, self.fuser.expected(work, slots))
         for mixed in self._chance.sample(self._plan.mixed, min(SAMPLES, len(self._plan.mixed))):
             expected = expected_mixed(self.arena.groups, mixed)[None]
-            self._compare(mixed.slot.group, np.array([mixed.slot.index]), expected)
+            self._compare(mixed.slot.group, np.array([mixed.slot.at]), expected)
         for _ in range(SAMPLES):
             number = self._chance.randrange(len(self.arena.groups))
             group = self.arena.groups[number]

@@ -66,7 +66,8 @@ def load(path: Path, header: Header) -> LoraFile:
         kind = _DTYPES[dtype]
         # A view needs an aligned start, which the format does not promise.
         part = whole[begin:end] if begin % kind.itemsize == 0 else whole[begin:end].clone()
-        tensors[name] = part.view(kind).view(shape).to(_READ_AS.get(kind, kind))
+        tensor = part.view(kind).view(shape)
+        tensors[name] = tensor.to(_READ_AS[kind]) if kind in _READ_AS else tensor
     return LoraFile(tensors, dict(header.metadata), whole)
 
 
@@ -77,7 +78,8 @@ def _mapped(path: Path, header: Header) -> Tensor:
         storage = torch.UntypedStorage.from_file(str(path), shared=False, nbytes=size)
     except (OSError, RuntimeError) as error:
         raise LoraInvalidFile(f"the file cannot be read: {error}") from error
-    return torch.empty(0, dtype=torch.uint8).set_(storage)[header.start :]  # type: ignore[call-overload]
+    whole = torch.empty(0, dtype=torch.uint8).set_(storage)  # type: ignore[arg-type]
+    return whole[header.start :]
 
 
 def require_finite(file: LoraFile) -> None:

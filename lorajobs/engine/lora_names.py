@@ -126,7 +126,7 @@ class Names:
             probes = [style(module, number) for number, module in enumerate(chosen)]
             spots = self._probed(probes) if probes else {}
             found |= {
-                chosen[number].name: there
+                chosen[number].name: [_whole(spot, chosen[number].rows) for spot in there]
                 for number, there in spots.items()
                 if _is_whole(there, chosen[number].rows)
             }
@@ -216,6 +216,12 @@ def _xlabs_probe(module: Module, number: int) -> dict[str, Tensor]:
         f"{module.name}.down.weight": torch.full((1, 1), number + 1.0, dtype=torch.float64),
         f"{module.name}.up.weight": torch.arange(module.rows, dtype=torch.float64)[:, None],
     }
+
+
+def _whole(spot: Spot, rows: int) -> Spot:
+    """The same, without rows if they are all of the module's in their order."""
+    is_all = spot.rows is not None and torch.equal(spot.rows, torch.arange(rows))
+    return Spot(spot.component, spot.path) if is_all else spot
 
 
 def _is_whole(spots: Sequence[Spot], rows: int) -> bool:

@@ -8,7 +8,7 @@ import hashlib
 import random
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from PIL import Image, ImageDraw
 
@@ -50,6 +50,9 @@ class PaintEngine:
         time.sleep(self._load_s)
         self._loaded = True
 
+    def check(self) -> None:
+        """Has no weights."""
+
     def close(self) -> None:
         """Nothing works any more."""
         self._loaded = False
@@ -87,6 +90,10 @@ class PaintEngine:
     def applied(self) -> Sequence[AppliedLora]:
         """The adapters painted with now."""
         return self._applied
+
+    def resident(self) -> Collection[str]:
+        """Those that are applied."""
+        return [lora.sha256 for lora in self._applied]
 
     def generate(self, spec: JobSpec, on_step: OnStep) -> Generation:
         """Paints `num_images` pictures, image i with seed + i.

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 from lorajobs.engine.base import LocalAdapter
@@ -36,6 +36,9 @@ class Rack(Protocol):
         They are added up in the order of their content, whatever order they were asked for in.
         Raises: LoraNotApplied; no adapter is active then.
         """
+
+    def resident(self) -> Collection[str]:
+        """The adapters that are quick to activate, by content."""
 
     def check(self) -> None:
         """Compares a sample of the pipeline's weights with what they must be now.

@@ -23,9 +23,11 @@ def skeleton(folder: Path) -> diffusers.DiffusionPipeline:
         pipe = kind.__new__(kind)
         for name in getattr(kind, "_lora_loadable_modules", ()):
             library, component = index.get(name) or (None, None)
+            if library is None or component is None:
+                setattr(pipe, name, None)
+                continue
             with torch.device("meta"):
-                made = _component(library, component, folder / name) if component else None
-            setattr(pipe, name, made)
+                setattr(pipe, name, _component(library, component, folder / name))
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise BaseLoadFailed(f"{folder}: {error}") from error
     return pipe

@@ -8,7 +8,7 @@ import math
 import re
 import warnings
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -79,6 +79,10 @@ class UnfusedRack:
                 self._verify()
         self.applied = tuple(applied_lora(a, self._summaries[content(a)]) for a in adapters)
         return self.applied
+
+    def resident(self) -> Collection[str]:
+        """The adapters whose layers are in the modules."""
+        return list(self._residents)
 
     def check(self) -> None:
         """Nothing to compare: nothing was written into the base."""

@@ -25,4 +25,5 @@ if last[4] and last[4] ~= model then redis.call('HDEL', P .. ':loaded:' .. last[
 redis.call('HSET', P .. ':loaded:' .. model, worker, r[2])
 push_ticket(ARGV[7], ARGV[8])
 event(id, 'running', 'attempt', attempt)
+if attempt == 1 then announce(id, 'started', '') end
 return { id, tostring(attempt) }

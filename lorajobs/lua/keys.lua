@@ -25,7 +25,12 @@
 --   P:rate:<model>:<m> HASH    submitted, ended        in the minute m, expires
 --   P:events:<id>      STREAM  what happened to the job, for live listeners
 --   P:outbox           ZSET    delivery -> due_ms      webhooks to send
---   P:delivery:<d>     HASH    job, url, event, tries
+--   P:hooks:<host>     ZSET    delivery -> due_ms      of these, those to one host and port
+--   P:hosts            ZSET    host -> ms              when it may be sent its next
+--   P:sending:<host>   ZSET    delivery -> ms          those given to couriers, and until when
+--   P:delivery:<d>     HASH    job, url, host, event, tries, status
+--   P:tries:<d>        LIST    when each try was made and what came of it
+--   P:deliveries:<id>  ZSET    delivery -> ms          a job's, and when each was made
 --   P:worker:<name>    STRING  what a live worker says of itself (JSON, expires)
 --   P:workers          SET     names of workers that ever spoke
 --   P:loras            HASH    id -> adapter record (lorajobs/adapters/registry.py)
@@ -151,6 +156,53 @@ local function push_ticket(queue, message)
   if queue ~= '' then redis.call('LPUSH', queue, message) end
 end
 
+local function hooks_key(host) return P .. ':hooks:' .. host end
+local function sending_key(host) return P .. ':sending:' .. host end
+
+-- The only ways into and out of the outbox.
+local function plan(d, host, due)
+  redis.call('ZADD', P .. ':outbox', due, d)
+  redis.call('ZADD', hooks_key(host), due, d)
+  set_head(hooks_key(host), P .. ':hosts', host, NEVER)
+end
+
+local function unplan(d, host)
+  redis.call('ZREM', P .. ':outbox', d)
+  redis.call('ZREM', hooks_key(host), d)
+  redis.call('ZREM', sending_key(host), d)
+  set_head(hooks_key(host), P .. ':hosts', host, NEVER)
+end
+
+-- Gives one to a courier, until then.
+local function lend(d, host, until_ms)
+  plan(d, host, until_ms)
+  redis.call('ZADD', sending_key(host), until_ms, d)
+end
+
+local function forget(d, id)
+  redis.call('DEL', P .. ':delivery:' .. d, P .. ':tries:' .. d)
+  redis.call('ZREM', P .. ':deliveries:' .. id, d)
+end
+
+-- Puts a webhook into the outbox if the job asked for this event; `suffix` tells several apart.
+local function announce(id, name, suffix)
+  local hook = redis.call('HGET', job_key(id), 'webhook')
+  if not hook or hook == '' then return false end
+  hook = cjson.decode(hook)
+  for _, wanted in ipairs(hook.events) do
+    if wanted == name then
+      local d, t = id .. '.' .. name .. suffix, now()
+      local host = string.lower(string.match(hook.url, '^%a+://([^/?#]*)'))
+      redis.call('HSET', P .. ':delivery:' .. d, 'job', id, 'url', hook.url, 'host', host,
+        'event', 'job.' .. name, 'tries', 0, 'status', 'pending')
+      redis.call('ZADD', P .. ':deliveries:' .. id, t, d)
+      plan(d, host, t)
+      return true
+    end
+  end
+  return false
+end
+
 -- The one way into a terminal state: state, outbox and event in the same step.
 local function terminate(id, status, error_json)
   local job = job_key(id)
@@ -163,13 +215,7 @@ local function terminate(id, status, error_json)
   local r = redis.call('HMGET', job, 'retention_ms', 'model')
   count(r[2], 'ended')
   redis.call('ZADD', P .. ':kept', now() + tonumber(r[1]), id)
-  local url = redis.call('HGET', job, 'webhook')
-  if url and url ~= '' then
-    local delivery = id .. '.' .. status
-    redis.call('HSET', P .. ':delivery:' .. delivery,
-      'job', id, 'url', url, 'event', 'job.' .. status, 'tries', 0)
-    redis.call('ZADD', P .. ':outbox', now(), delivery)
-  end
+  announce(id, status, '')
   event(id, status)
 end
 

@@ -3,17 +3,19 @@
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from importlib.util import find_spec
-from ipaddress import ip_address
 from pathlib import Path
 
 import lorajobs
 from lorajobs.client import Client, ClientError
 from lorajobs.embedded.valkey import EmbeddedValkey
-from lorajobs.errors import ConfigError
+from lorajobs.errors import ConfigError, StoreUnavailable
+from lorajobs.loopback import is_loopback
 from lorajobs.processes.child import Program
 from lorajobs.processes.gpus import Gpu
 from lorajobs.settings import Settings
+from lorajobs.store import Workers
 
 #: Where `web` and `lorajobs` were installed.
 _PACKAGES = Path(lorajobs.__file__).parent.parent
@@ -47,9 +49,18 @@ def api(settings: Settings) -> Program:
 def worker(settings: Settings, models: Sequence[str], gpu: Gpu | None = None) -> Program:
     """A worker of these bases, on the GPU that its settings name; ready once its first is warm."""
 
+    @cache
+    def store() -> Workers:
+        # Only who starts workers loads Redis's driver.
+        from lorajobs.redis_store import open_job_store
+
+        return open_job_store(settings)
+
     def warm() -> bool:
-        with suppress(ClientError), Client(settings.api_url, timeout_s=1) as client:
-            return any(m["id"] == models[0] and m["state"] == "warm" for m in client.models())
+        # The API would ask for a key.
+        with suppress(StoreUnavailable):
+            live = store().workers()
+            return any(w.model == models[0] and w.state == "warm" for w in live)
         return False
 
     bases = "+".join(models)
@@ -108,15 +119,6 @@ def need_worker_packages() -> None:
             raise ConfigError(
                 f"generating needs the package {package}: pip install 'lorajobs[worker]'"
             )
-
-
-def is_loopback(host: str) -> bool:
-    """True if only this machine reaches a server on this address."""
-    if host == "localhost":
-        return True
-    with suppress(ValueError):
-        return ip_address(host).is_loopback
-    return False
 
 
 def address(host: str, port: int) -> str:

@@ -1,13 +1,15 @@
 """The task that sends one webhook."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, ClassVar
 
 from celery import Task, shared_task
 from celery.worker.strategy import default as default_strategy
 
+from lorajobs.errors import StoreUnavailable
+from lorajobs.outbox import Delivery
 from lorajobs.settlement import Settlement
-from lorajobs.store import Delivery
 from lorajobs.webhooks import WebhookSender
 
 
@@ -16,6 +18,8 @@ class DeliverTask(Task):
 
     abstract = True
     sender: ClassVar[WebhookSender]
+    #: gives couriers so many of those that are due
+    hand_out: ClassVar[Callable[[int], None]]
 
     def Strategy(self, task: Any, app: Any, consumer: Any) -> Callable[..., None]:  # noqa: ANN401
         """Builds the function that every message of this task goes through."""
@@ -32,4 +36,8 @@ class DeliverTask(Task):
 def deliver(self: DeliverTask, *delivery: str) -> str:
     """Makes one try; the outbox, not this message, is the truth."""
     identity, job_id, url, event, tries = delivery
-    return self.sender.send(Delivery(identity, job_id, url, event, int(tries)))
+    result = self.sender.send(Delivery(identity, job_id, url, event, int(tries)))
+    # The receiver and this thread are free for the next one; the round would come much later.
+    with suppress(StoreUnavailable):
+        type(self).hand_out(1)
+    return result

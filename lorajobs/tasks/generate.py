@@ -29,7 +29,8 @@ def generate(self: GenerateTask, job_id: str, attempt: int, **_: Any) -> dict[st
 
     Raises: Retry after a requeue, Ignore after a cancellation or a lost lease, JobFailed.
     """
-    ending, reason = run(self.bench, Lease(job_id, attempt))
+    with self.bench.busy:
+        ending, reason = run(self.bench, Lease(job_id, attempt))
     if ending in (Ending.REQUEUED, Ending.HANDED_BACK):
         raise Retry(reason)
     if ending is Ending.CANCELED:

@@ -1,7 +1,8 @@
 """Real implementations in memory, for tests of programs that use lorajobs."""
 
 from lorajobs.testing.clock import ManualClock
+from lorajobs.testing.memory_keys import MemoryApiKeys
 from lorajobs.testing.memory_store import MemoryJobStore
 from lorajobs.testing.memory_tally import MemoryTally
 
-__all__ = ["ManualClock", "MemoryJobStore", "MemoryTally"]
+__all__ = ["ManualClock", "MemoryApiKeys", "MemoryJobStore", "MemoryTally"]

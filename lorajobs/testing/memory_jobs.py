@@ -6,6 +6,7 @@ from lorajobs.errors import JobNotFound
 from lorajobs.job_page import JobFilter, JobPage
 from lorajobs.jobs import Job, JobStatus
 from lorajobs.store import QueueRules
+from lorajobs.terms import ERASED, KEPT_S, Once, require_same
 from lorajobs.testing.entry import Entry
 from lorajobs.testing.memory_notices import MemoryNotices
 
@@ -18,10 +19,27 @@ class MemoryJobs(MemoryNotices):
     def __init__(self) -> None:
         super().__init__()
         self._entries: dict[str, Entry] = {}
+        #: by the name of a request: its job, its fingerprint, and until when it is known
+        self._once: dict[str, tuple[str, str, int]] = {}
 
     def get(self, job_id: str) -> Job:
         with self.lock:
             return self._entry(job_id).job
+
+    def earlier(self, once: Once) -> Job | None:
+        with self.lock:
+            job_id, fingerprint, until_ms = self._once.get(once.name, ("", "", 0))
+            if self.clock_ms() >= until_ms:
+                return None
+            require_same(once, fingerprint)
+            if job_id not in self._entries:
+                raise JobNotFound(ERASED)
+            return self._entries[job_id].job
+
+    def remember(self, once: Once, job_id: str) -> None:
+        """Lets a repetition of the request find its job."""
+        until_ms = self.clock_ms() + 1000 * KEPT_S
+        self._once[once.name] = (job_id, once.fingerprint, until_ms)
 
     def page(self, where: JobFilter, limit: int, cursor: str | None) -> JobPage:
         with self.lock:

@@ -18,9 +18,11 @@ from lorajobs.store import (
     Signal,
     Submitted,
 )
+from lorajobs.terms import DEFAULT_TERMS, Terms
 from lorajobs.testing.entry import Entry
 from lorajobs.testing.memory_jobs import MemoryJobs
 from lorajobs.testing.memory_queue import MemoryQueue
+from lorajobs.testing.memory_usage import MemoryUsage
 
 
 @dataclass
@@ -35,6 +37,7 @@ class MemoryJobStore(MemoryJobs):
         self._claims: dict[str, tuple[str, Lease]] = {}
         self._service_s: dict[str, float] = {}
         self._queue = MemoryQueue(self.rules, self.clock_ms)
+        self.used = MemoryUsage()
         #: every ticket pushed, oldest first
         self.tickets: list[Mapping[str, str]] = []
 
@@ -68,21 +71,22 @@ class MemoryJobStore(MemoryJobs):
                 self.remember(terms.once, job.id)
             return Submitted(queued.created_ms, True, place, job.id)
 
-    def outlook(self, job: Job, window_us: int) -> Place:
+    def outlook(self, job: Job, window_us: int, terms: Terms = DEFAULT_TERMS) -> Place:
         with self.lock:
-            self._require_room(job)
+            self._require_room(job, terms)
             entry = Entry(job.model_copy(update={"created_ms": self.clock_ms()}))
             waiting = self._in_order([*self._waiting(job.spec.model), entry])
             service_s = self._service_s.get(job.spec.model)
             return self._queue.place(entry, waiting, window_us, service_s)
 
-    def _require_room(self, job: Job) -> None:
+    def _require_room(self, job: Job, terms: Terms) -> None:
         waiting = self._waiting(job.spec.model)
         if len(waiting) >= self.rules.max_waiting:
             raise QueueFull(f"{self.rules.max_waiting:,} jobs wait already")
         own = sum(entry.job.spec.owner == job.spec.owner for entry in waiting)
-        if job.spec.owner and own >= self.rules.max_waiting_per_key:
-            raise QueueFull(f"{self.rules.max_waiting_per_key:,} jobs of this API key wait already")
+        limit = self.rules.most_of_key(terms)
+        if job.spec.owner and own >= limit:
+            raise QueueFull(f"{limit:,} jobs of this API key wait already")
 
     def cancel(self, job_id: str) -> Job:
         with self.lock:
@@ -100,7 +104,7 @@ class MemoryJobStore(MemoryJobs):
                 raise JobNotFinished("the job still waits or runs; cancel it first")
             del self._entries[job_id]
             self.forget_events(job_id)
-            self.outbox.pop(f"{job_id}.{job.status}", None)
+            self.forget_deliveries(job_id)
 
     def place(self, job_id: str, window_us: int) -> Place | None:
         with self.lock:
@@ -148,6 +152,8 @@ class MemoryJobStore(MemoryJobs):
             lease = Lease(entry.job.id, attempt)
             self._claims[worker] = (ticket, lease)
             self._queue.take(entry, worker)
+            if attempt == 1:
+                self.announce(entry.job, "started")
             self._push(pushed)
             return lease
 
@@ -168,6 +174,7 @@ class MemoryJobStore(MemoryJobs):
             if progress is not None:
                 entry.job = entry.job.model_copy(update=progress._asdict())
                 self.happened(lease.job_id, PROGRESS, **progress._asdict())
+                self.announce_progress(entry.job)
             return Signal.CANCEL if entry.job.cancel_requested else Signal.GO_ON
 
     def finish(self, lease: Lease, outcome: Outcome) -> bool:
@@ -196,6 +203,7 @@ class MemoryJobStore(MemoryJobs):
                 }
             )
             self._end(entry, outcome.status, outcome.error)
+            self.used.add(entry.job, outcome)
             return True
 
     def requeue(
@@ -259,9 +267,7 @@ class MemoryJobStore(MemoryJobs):
     def _end(self, entry: Entry, status: JobStatus, error: JobError | None = None) -> None:
         entry.ready_ms = 0
         self._move(entry, status, completed_ms=self.clock_ms(), stage=None, error=error)
-        webhook = entry.job.spec.webhook
-        if webhook:
-            self.announce(entry.job.id, webhook.url, status)
+        self.announce(entry.job, status.value)
 
     def _put_back(self, entry: Entry, error: JobError, delay_s: float) -> JobStatus:
         if entry.job.cancel_requested:

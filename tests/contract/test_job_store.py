@@ -597,31 +597,6 @@ def test_the_mean_service_time_is_known_once_a_job_has_ended(backend: Backend) -
     assert place.service_s is None or 0 < place.service_s <= 1
 
 
-def test_a_delivery_is_leased_then_settled(backend: Backend) -> None:
-    store = backend.store
-    job = a_job(webhook=HOOK)
-    store.finish(claimed(store, job), DONE)
-    (delivery,) = store.due_deliveries(10, 30)
-    assert delivery == (f"{job.id}.succeeded", job.id, HOOK.url, "job.succeeded", 1)
-    assert store.due_deliveries(10, 30) == []
-    store.settle(delivery, 60)
-    assert store.due_deliveries(10, 30) == []
-    backend.make_due()
-    (again,) = store.due_deliveries(10, 30)
-    assert (again.id, again.tries) == (delivery.id, 2)
-    store.settle(again, None)
-    backend.make_due()
-    assert store.due_deliveries(10, 30) == []
-    # A late try of a settled delivery does not revive it.
-    store.settle(delivery, 0)
-    assert store.due_deliveries(10, 30) == []
-
-
-def test_no_webhook_no_delivery(store: Store) -> None:
-    store.finish(claimed(store, a_job()), DONE)
-    assert store.due_deliveries(10, 30) == []
-
-
 def test_workers_are_listed_while_they_live(backend: Backend) -> None:
     store = backend.store
     loaded = [AppliedLora(id="pixel", revision="r", sha256="s", scale=0.5)]

@@ -5,8 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from pydantic import SecretStr
+from safetensors.numpy import save
 
 from lorajobs.adapters.library import Library
 from lorajobs.adapters.registry import MemoryLoraRegistry
@@ -20,6 +22,7 @@ from lorajobs.errors import (
     UrlNotAllowed,
 )
 from lorajobs.jobs import Adapter
+from lorajobs.lora_errors import LoraWrongFamily
 from lorajobs.settings import Settings
 from lorajobs.storage.folder import FolderStore
 from tests.lora_files import PEFT_CONFIG, fetched, lora, peft_folder
@@ -108,6 +111,25 @@ def test_a_version_is_pinned_without_a_download(place: Place) -> None:
     assert fetched(worker, new) == lora(2.0)
     with pytest.raises(LoraNotFound, match="does not exist"):
         place.resolve(url)
+
+
+def test_a_versions_header_is_held_against_the_base_without_a_download(
+    place: Place, tmp_path: Path
+) -> None:
+    flux = {
+        "transformer.single_transformer_blocks.0.proj_out.lora_A.weight": np.ones((4, 15360)),
+        "transformer.single_transformer_blocks.0.proj_out.lora_B.weight": np.ones((3072, 4)),
+    }
+    data = bytes(save({name: value.astype(np.float16) for name, value in flux.items()}))
+    adapter = place.resolve(place.put("flux.safetensors", data, VERSIONED))
+    library = place.library()
+    base = tmp_path / "base"
+    base.mkdir()
+    (base / "model_index.json").write_text('{"_class_name": "StableDiffusionXLPipeline"}')
+    entry = Catalog.model_validate({"models": {"sdxl": {"path": base}}}).models["sdxl"]
+    with pytest.raises(LoraWrongFamily, match=r"Flux\.1.*SDXL"):
+        library.require_fit(adapter, entry)
+    assert not library.keep(adapter.sha256)
 
 
 def test_a_bucket_without_versions_is_kept_as_a_snapshot(place: Place) -> None:

@@ -120,3 +120,31 @@ def test_a_redis_that_is_down_is_reported() -> None:
             gone.remove("pixel")
         with pytest.raises(StoreUnavailable):
             gone.all()
+
+
+def test_a_private_record_has_a_name_of_its_own(registry: LoraRegistry) -> None:
+    private = RECORD.model_copy(update={"owner": "anna", "visibility": "private"})
+    assert (private.name, RECORD.name) == ("anna:pixel", "pixel")
+    registry.put(RECORD)
+    registry.put(private)
+    assert registry.get("anna:pixel", "pixel") == private
+    assert registry.get("ben:pixel", "pixel") == RECORD
+    assert registry.get("ben:pixel", "nix") is None
+    assert registry.all() == [private, RECORD]
+    assert registry.replace(private, private.model_copy(update={"scale": 0.1}))
+    assert registry.get("pixel") == RECORD
+    assert registry.remove("anna:pixel")
+    assert registry.all() == [RECORD]
+
+
+def test_a_name_is_claimed_from_nobody_else(registry: LoraRegistry) -> None:
+    anna, ben = (RECORD.model_copy(update={"owner": owner}) for owner in ("anna", "ben"))
+    assert registry.claim(anna)
+    assert not registry.claim(ben)
+    assert registry.claim(anna.model_copy(update={"scale": 0.3}))
+    assert registry.get("pixel") == anna.model_copy(update={"scale": 0.3})
+    assert not registry.claim(RECORD)
+    # What a former file left there is nobody's.
+    registry.put(RECORD.model_copy(update={"configured": True}))
+    assert registry.claim(ben)
+    assert registry.get("pixel") == ben

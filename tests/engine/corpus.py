@@ -102,7 +102,7 @@ def files(family: str, targets: Targets) -> Iterator[Recipe]:
 
 def _of_unets(maker: "_Maker", inner: Mapping[Spot, Shape], targets: Targets) -> Iterator[Recipe]:
     window = {("unet", _CONVOLUTION): targets["unet"][_CONVOLUTION]}
-    for name, kind in (kinds.KINDS | kinds.WINDOWED).items():
+    for name, kind in {**kinds.KINDS, **kinds.WINDOWED}.items():
         yield maker.file(f"convolution, {name}", window, kind, _kohya)
     yield maker.file("convolution, dora of peft", window, kinds.dora_of_peft, _dotted)
     attention = {spot: shape for spot, shape in inner.items() if ".attn1." in spot[1]}

@@ -154,7 +154,8 @@ _TUCKER = (("w1_a", "w1_b", "t1"), ("w2_a", "w2_b", "t2"))
 def _with_middle(left: Tensor, right: Tensor, mid: Tensor) -> Tensor:
     """(out, in, window) of (rank, out), (rank, in) and (rank, rank, window)."""
     inner = torch.tensordot(mid.double(), right.double(), ([1], [0]))
-    return torch.tensordot(left.double(), inner, ([0], [0])).movedim(-1, 1)
+    whole: Tensor = torch.tensordot(left.double(), inner, ([0], [0]))
+    return whole.movedim(-1, 1)
 
 
 def _halves(shape: Shape) -> tuple[Shape, Shape]:

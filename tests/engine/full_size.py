@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from diffusers import (
-    DiffusionPipeline,
     FluxPipeline,
     FluxTransformer2DModel,
     SD3Transformer2DModel,
@@ -89,7 +88,7 @@ def _flux(heads: int) -> nn.Module:
 
 
 #: The pipeline's class, and its denoiser for a share of the real width.
-_BASES: dict[str, tuple[type[DiffusionPipeline], str, Callable[[int], nn.Module]]] = {
+_BASES: dict[str, tuple[Any, str, Callable[[int], nn.Module]]] = {
     "sd15": (
         StableDiffusionPipeline,
         "unet",

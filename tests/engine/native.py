@@ -23,6 +23,13 @@ _SDXL = {
     ),
 }
 _SDXL_CONVOLUTIONS = {
+    "input_blocks_0_0": ("conv_in",),
+    "input_blocks_4_0_skip_connection": ("down_blocks.1.resnets.0.conv_shortcut",),
+    "input_blocks_1_0_emb_layers_1": ("down_blocks.0.resnets.0.time_emb_proj",),
+    "middle_block_2_out_layers_3": ("mid_block.resnets.1.conv2",),
+    "time_embed_0": ("time_embedding.linear_1",),
+    "label_emb_0_2": ("add_embedding.linear_2",),
+    "out_2": ("conv_out",),
     "input_blocks_1_0_in_layers_2": ("down_blocks.0.resnets.0.conv1",),
     "input_blocks_3_0_op": ("down_blocks.0.downsamplers.0.conv",),
     "output_blocks_2_2_conv": ("up_blocks.0.upsamplers.0.conv",),
@@ -30,6 +37,9 @@ _SDXL_CONVOLUTIONS = {
 _FLUX = {
     "double_blocks.0.img_attn.qkv": tuple(f"transformer_blocks.0.attn.to_{x}" for x in "qkv"),
     "double_blocks.0.txt_attn.qkv": tuple(f"transformer_blocks.0.attn.add_{x}_proj" for x in "qkv"),
+    "img_in": ("x_embedder",),
+    "guidance_in.out_layer": ("time_text_embed.guidance_embedder.linear_2",),
+    "final_layer.linear": ("proj_out",),
     "double_blocks.0.img_attn.proj": ("transformer_blocks.0.attn.to_out.0",),
     "double_blocks.0.txt_mlp.0": ("transformer_blocks.0.ff_context.net.0.proj",),
     "single_blocks.0.modulation.lin": ("single_transformer_blocks.0.norm.linear",),
@@ -95,6 +105,10 @@ def files(family: str, targets: Targets) -> Iterator[Recipe]:
         yield _file("flux of bfl, bare", family, _FLUX, targets, kinds.peft, "")
         yield _file("flux lokr", family, _flat(_FLUX), targets, kinds.lokr)
         yield _file("flux dora", family, _flat(_FLUX), targets, kinds.dora_of_kohya)
+        whole = {name: paths for name, paths in _flat(_FLUX).items() if len(paths) == 1}
+        yield _file("flux dora of columns", family, whole, targets, kinds.dora_of_columns)
+        swap = {"final_layer_adaLN_modulation_1": ("norm_out.linear",)}
+        yield _file("flux swapped", family, swap, targets, kinds.loha, swapped=True)
         yield _file("xlabs", family, _XLABS, targets, _xlabs, "")
     if family in ("sd3", "sd35"):
         names = _SD3 | (_SD35 if family == "sd35" else {})
@@ -160,12 +174,14 @@ def _flat(names: Mapping[str, tuple[str, ...]]) -> Mapping[str, tuple[str, ...]]
 def _dotted(names: Mapping[str, tuple[str, ...]]) -> Mapping[str, tuple[str, ...]]:
     """As the original spells the paths that Kohya flattens."""
     dots = str.maketrans({"_": "."})
-    whole = ("input_blocks", "middle_block", "output_blocks", "transformer_blocks")
-    whole = (*whole, "to_q", "to_v", "proj_in")
+    words = (
+        *("input_blocks", "middle_block", "output_blocks", "transformer_blocks"),
+        *("to_q", "to_v", "proj_in"),
+    )
     found = {}
     for name, paths in names.items():
         spelled = name.translate(dots)
-        for word in whole:
+        for word in words:
             spelled = spelled.replace(word.replace("_", "."), word)
         found[spelled] = paths
     return found

@@ -19,7 +19,8 @@ from tests.engine.corpus import Recipe
 from tests.engine.tiny import FAMILIES, save
 
 #: What of the corpus diffusers 0.42 loads whole, and the part of the names that it does so with.
-#: Of text encoders it drops DoRA's magnitudes, and of Kohya's the attentions if MLPs come too.
+#: Of text encoders it drops DoRA's magnitudes, and of Kohya's the attentions if MLPs come too; of
+#: Kohya's Flux layers outside the blocks the weights or the alphas.
 DENOISER = ("peft", "old diffusers", "diffusers with its header", "convolution, lora")
 LOADED: dict[str, tuple[tuple[str, str], ...]] = {
     "sd15": (
@@ -41,7 +42,7 @@ LOADED: dict[str, tuple[tuple[str, str], ...]] = {
         ("peft", ""),
         ("diffusers with its header", ""),
         ("dora of peft", "transformer."),
-        ("flux of kohya", ""),
+        ("flux of kohya", "_blocks_"),
         ("xlabs", ""),
     ),
 }
@@ -76,7 +77,7 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 def latents(pipe: DiffusionPipeline) -> Tensor:
     """What a pipeline denoises, before its decoder."""
-    made = pipe(
+    images: Tensor = pipe(
         prompt="a red heart",
         width=64,
         height=64,
@@ -84,8 +85,8 @@ def latents(pipe: DiffusionPipeline) -> Tensor:
         guidance_scale=4.0,
         generator=torch.Generator().manual_seed(7),
         output_type="latent",
-    )
-    return made.images
+    ).images
+    return images
 
 
 def theirs_with(pair: Pair, adapters: Sequence[tuple[Path, float]]) -> Tensor:

@@ -137,3 +137,14 @@ def test_unet_and_text_encoder_together(engine: DiffusersEngine, tmp_path: Path)
     both = pixels(engine, made["both"])
     assert both == pixels(engine, made["unet"], made["text"])
     assert both not in (pixels(engine, made["unet"]), pixels(engine, made["text"]))
+
+
+def test_what_is_reported_of_an_adapter(engine: DiffusersEngine, tmp_path: Path) -> None:
+    told = saved(tmp_path / "told.safetensors", kohya("pixel", alpha=8))
+    silent = saved(tmp_path / "silent.safetensors", prefixed("unet.", TWO))
+    one, other = engine.apply([local(told, 0.5), local(silent, -2.0)])
+    assert (one.modules, one.rank, one.effective_scale) == (84, 16, 0.25)
+    assert not one.alpha_assumed
+    # Two ranks; without an alpha both strengths are 1.
+    assert (other.modules, other.rank, other.effective_scale) == (2, 4, -2.0)
+    assert other.alpha_assumed

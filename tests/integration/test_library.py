@@ -10,6 +10,7 @@ from pydantic import SecretStr
 
 from lorajobs.adapters.library import Library
 from lorajobs.adapters.registry import LoraRecord, MemoryLoraRegistry
+from lorajobs.addresses import EVERYWHERE
 from lorajobs.catalog import Catalog, LoraEntry, ModelEntry
 from lorajobs.errors import (
     ConfigError,
@@ -72,7 +73,7 @@ class Place:
             "lora_roots": (self.loras,),
             "hf_endpoint": self.hub.url,
             "hf_token": SecretStr(TOKEN),
-            "allow_private_urls": True,
+            "fetch_private": EVERYWHERE,
             **settings,
         }
         objects = FolderStore(self.folder / "objects", "http://127.0.0.1", 60)
@@ -275,7 +276,7 @@ def test_what_a_caller_may_not_reach(
     place: Place, reference: str, error: type[LoraJobsError]
 ) -> None:
     with pytest.raises(error):
-        place.resolve(reference, allow_private_urls=False, lora_roots=())
+        place.resolve(reference, fetch_private=(), lora_roots=())
 
 
 def test_a_path_below_a_root_is_kept_as_a_snapshot(place: Place) -> None:
@@ -530,7 +531,7 @@ def test_the_signature_of_a_url_is_not_repeated(place: Place) -> None:
     for reference in ("https://127.0.0.1/x?sig=secret", f"{place.files.url}/x?sig=secret"):
         for private in (True, False):
             with pytest.raises(LoraJobsError) as error:
-                place.resolve(reference, allow_private_urls=private)
+                place.resolve(reference, fetch_private=EVERYWHERE if private else ())
             assert "secret" not in error.value.detail
 
 

@@ -16,6 +16,8 @@ from tests.services.leash import leashed
 from tests.services.server import HOST, free_ports
 
 POLL_S = 0.02
+#: The receivers and file servers of tests.
+LOCAL = '["127.0.0.0/8"]'
 #: Seconds for a real base on a machine that does other things too.
 WARM_S = 120.0
 ENDED = frozenset({"succeeded", "failed", "canceled", "expired"})
@@ -33,7 +35,8 @@ class Line:
             "OMP_NUM_THREADS": "1",
             "LORAJOBS_DATA_DIR": str(self.data_dir),
             "LORAJOBS_API_PORT": str(self.port),
-            "LORAJOBS_ALLOW_PRIVATE_URLS": "true",
+            "LORAJOBS_WEBHOOK_PRIVATE": LOCAL,
+            "LORAJOBS_FETCH_PRIVATE": LOCAL,
             **env,
         }
         self.url = f"http://{HOST}:{self.port}"

@@ -1,8 +1,8 @@
 """A webhook receiver that keeps what it was sent and answers as it is told."""
 
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import NamedTuple
 
@@ -24,14 +24,30 @@ class Receiver:
         self.url = url
         self.received: list[Received] = []
         self.statuses: list[int] = []
+        #: of every answer
+        self.headers: dict[str, str] = {}
+        #: chooses the answer after those; None hangs up without one
+        self.choose: Callable[[Received], int | None] = lambda received: 204
+        self._free = threading.Event()
+        self._free.set()
         self._changed = threading.Condition()
 
-    def take(self, received: Received) -> int:
+    def hold(self) -> None:
+        """Answers nobody until `let_go`."""
+        self._free.clear()
+
+    def let_go(self) -> None:
+        """Answers again."""
+        self._free.set()
+
+    def take(self, received: Received) -> int | None:
         """Keeps a request; returns the status to answer with."""
         with self._changed:
             self.received.append(received)
             self._changed.notify_all()
-            return self.statuses.pop(0) if self.statuses else 204
+            status = self.statuses.pop(0) if self.statuses else self.choose(received)
+        self._free.wait()
+        return status
 
     def wait(self, count: int, timeout_s: float = 20) -> list[Received]:
         """The requests once there are so many.
@@ -52,13 +68,23 @@ def receiver() -> Iterator[Receiver]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
             headers = {name.lower(): value for name, value in self.headers.items()}
-            self.send_response(made.take(Received(self.path, headers, body)))
-            self.send_header("content-length", "0")
-            self.end_headers()
+            status = made.take(Received(self.path, headers, body))
+            if status is None:
+                self.close_connection = True
+                return
+            # Whoever asked may have left.
+            with suppress(OSError):
+                self.send_response(status)
+                for name, value in {"content-length": "0", **made.headers}.items():
+                    self.send_header(name, value)
+                self.end_headers()
 
         def log_message(self, format: str, *args: object) -> None:
             pass
 
     with serving(ThreadingHTTPServer((HOST, 0), Handler)) as server:
         made = Receiver(f"http://{HOST}:{server.server_port}")
-        yield made
+        try:
+            yield made
+        finally:
+            made.let_go()

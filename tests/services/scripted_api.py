@@ -27,6 +27,8 @@ class ScriptedApi:
         self.url = url
         self.answers: dict[Key, list[Answer]] = {}
         self.asked: list[tuple[str, str, Any]] = []
+        #: the headers of each request, their names in lower case
+        self.headers: list[dict[str, str]] = []
 
     def on(self, method: str, path: str, *answers: Answer) -> None:
         """Prepares the answers to one request."""
@@ -56,6 +58,7 @@ def scripted_api() -> Iterator[ScriptedApi]:
         def _reply(self, method: str) -> None:
             length = int(self.headers.get("content-length", 0))
             body = json.loads(self.rfile.read(length)) if length else None
+            api.headers.append({name.lower(): value for name, value in self.headers.items()})
             answer = api.answer(method, self.path, body)
             data = (
                 answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()

@@ -45,6 +45,13 @@ def moves(before: Mapping[str, Job], after: Mapping[str, Job]) -> Iterator[Move]
             yield old.status, new.status
 
 
+def check_deliveries(store: Store, ledger: Ledger) -> None:
+    """The log of each job tells of all its webhooks."""
+    for job_id in ledger.entries:
+        told = {r.delivery.id: (r.status, r.delivery.tries) for r in store.deliveries(job_id)}
+        assert told == ledger.deliveries(job_id)
+
+
 def check_queues(store: Store, ledger: Ledger, models: Sequence[str]) -> None:
     """Every queue has its lines, each in order and in groups, and each job knows its place."""
     # From the submits of one priority half the way to those of the next.

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition
 
 from lorajobs.jobs import AdapterUse, JobError, JobStatus, Lease, Outcome, Stage, Webhook
-from lorajobs.store import Delivery, Progress
+from lorajobs.outbox import Delivery, DeliveryStatus, Verdict
+from lorajobs.store import Progress
 from tests.jobs import a_spec, an_output, use
 from tests.stateful.ledger import Entry, Ledger
 
@@ -21,13 +22,16 @@ GROUPS: tuple[tuple[AdapterUse, ...], ...] = (
     (use("pixel", 1.0),),
     (use("soft3d"), use("pixel", 0.5)),
 )
-HOOK = Webhook(url="https://receiver.example/hook")
+HOOKS = (
+    Webhook(url="https://receiver.example/hook"),
+    Webhook(url="https://other.example:8443/", events=("started", "succeeded")),
+)
 A_MODEL = st.sampled_from(MODELS)
 A_SPEC = st.builds(
     a_spec,
     model=A_MODEL,
     loras=st.sampled_from(GROUPS),
-    webhook=st.sampled_from((None, HOOK)),
+    webhook=st.sampled_from((None, *HOOKS)),
     priority=st.sampled_from(("normal", "low", "high")),
     owner=st.sampled_from(("", "anna", "ben")),
     start_deadline_s=st.sampled_from((None, None, 150)),
@@ -38,6 +42,15 @@ SOME_REQUESTS = st.lists(st.tuples(st.sampled_from("ab"), A_SPEC), min_size=1, m
 A_WORKER = st.sampled_from(("w1", "w2", "w3"))
 #: Few, so that one is used again, as after a lost reply.
 A_TICKET = st.sampled_from(("t1", "t2", "t3"))
+DELAY_S = 150
+A_VERDICT = st.sampled_from(
+    (
+        Verdict("204", DeliveryStatus.DELIVERED),
+        Verdict("410", DeliveryStatus.FAILED),
+        Verdict("500", DeliveryStatus.PENDING, 0),
+        Verdict("500", DeliveryStatus.PENDING, DELAY_S),
+    )
+)
 PROGRESS = st.builds(Progress, st.sampled_from(Stage), st.integers(0, 4), st.just(4))
 
 
@@ -108,6 +121,10 @@ def _hands(ledger: Ledger) -> Collection[Delivery]:
     return ledger.hands
 
 
+def _delivery_ids(ledger: Ledger) -> Collection[str]:
+    return ledger.hooks
+
+
 # Mostly those that a verb is for, else nearly every step would change nothing.
 A_KNOWN_JOB = some(_known)
 A_WAITING_JOB = some(_waiting)
@@ -116,6 +133,7 @@ AN_ENDED_JOB = some(_ended, _ended, _ids)
 A_HELD_LEASE = some(Ledger.held)
 A_LEASE = some(Ledger.held, Ledger.held, Ledger.zombies, _leases)
 A_DELIVERY = some(_hands)
+A_DELIVERY_ID = some(_delivery_ids)
 
 
 def when(wanted: Callable[[Ledger], object]) -> Callable[[F], F]:
@@ -131,7 +149,8 @@ IF_WAITING = when(_waiting)
 IF_HELD = when(Ledger.held)
 IF_LEASES = when(lambda ledger: ledger.held() or ledger.zombies())
 IF_IN_HAND = when(_hands)
-IF_OUTBOX = when(lambda ledger: ledger.outbox)
+IF_OUTBOX = when(lambda ledger: ledger.pending)
+IF_DELIVERIES = when(_delivery_ids)
 IF_SPENT = when(Ledger.spent)
 IF_RESTLESS = when(_restless)
 IF_TIME_COUNTS = when(lambda ledger: _restless(ledger) or _ended(ledger))

@@ -12,6 +12,7 @@ _READ: Mapping[str, Callable[[Any, str], object]] = {
     "hash": lambda pipe, key: pipe.hgetall(key),
     "set": lambda pipe, key: pipe.smembers(key),
     "string": lambda pipe, key: pipe.get(key),
+    "list": lambda pipe, key: pipe.lrange(key, 0, -1),
     "stream": lambda pipe, key: pipe.xlen(key),
 }
 
@@ -109,6 +110,19 @@ def _flat(keys: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 def _check_deliveries(keys: Mapping[str, Any], records: Mapping[str, Job]) -> None:
     deliveries = _family(keys, "delivery")
-    assert keys.get("outbox", {}).keys() == deliveries.keys()
+    assert _flat(keys, "deliveries").keys() == {
+        f"{delivery['job']}:{name}" for name, delivery in deliveries.items()
+    }
+    pending = {name for name, delivery in deliveries.items() if delivery["status"] == "pending"}
+    outbox = keys.get("outbox", {})
+    assert outbox.keys() == pending
+    hooks = _family(keys, "hooks")
+    assert {
+        (name, host): due for host, index in hooks.items() for name, due in index.items()
+    } == {(name, deliveries[name]["host"]): due for name, due in outbox.items()}
+    assert keys.get("hosts", {}) == {host: min(index.values()) for host, index in hooks.items()}
+    assert {name for index in _family(keys, "sending").values() for name in index} <= pending
+    assert _family(keys, "tries").keys() <= deliveries.keys()
     for delivery in deliveries.values():
-        assert delivery["event"] == f"job.{records[delivery['job']].status}"
+        event = delivery["event"]
+        assert event in ("job.started", f"job.{records[delivery['job']].status}")

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from lorajobs.jobs import Job, JobError, JobSpec, JobStatus, Lease, Outcome, Output, Stage
-from lorajobs.store import Delivery, Progress, QueueRules, Rescued, Signal
+from lorajobs.store import DEFAULT_RULES, Progress, QueueRules, Rescued, Signal
+from tests.stateful.outbox import OutboxLedger
 
 
 @dataclass
@@ -52,17 +53,10 @@ class Entry:
 
 
 @dataclass
-class _Webhook:
-    delivery: Delivery
-    due_s: float
-
-
-@dataclass
-class Ledger:
+class Ledger(OutboxLedger):
     """Every verb as the store must do it."""
 
-    rules: QueueRules
-    now_s: float = 0
+    rules: QueueRules = DEFAULT_RULES
     #: tickets that were to be pushed
     pushed: int = 0
     #: the jobs whose records are there
@@ -74,9 +68,6 @@ class Ledger:
     leases: list[Lease] = field(default_factory=list)
     #: who was given each attempt
     owners: dict[Lease, str] = field(default_factory=dict)
-    #: deliveries that couriers believe to hold
-    hands: list[Delivery] = field(default_factory=list)
-    outbox: dict[str, _Webhook] = field(default_factory=dict)
     #: every submit and claim has its number
     _ticks: int = 0
     _at: dict[str, int] = field(default_factory=dict)
@@ -157,6 +148,8 @@ class Ledger:
         entry.status, entry.worker = JobStatus.RUNNING, worker
         entry.due_s = self._in(self.rules.lease_s)
         entry.attempt += 1
+        if entry.attempt == 1:
+            self.announce(entry.job, "started")
         self._take_turn(model, entry.job.spec.owner)
         lease = Lease(entry.job.id, entry.attempt)
         self._claims[worker] = (ticket, lease)
@@ -244,25 +237,8 @@ class Ledger:
         return {i for i, entry in entries if entry.status.is_terminal and self._is_due(entry)}
 
     def delete(self, job_id: str) -> None:
-        entry = self.entries.pop(job_id)
-        self.outbox.pop(f"{job_id}.{entry.status}", None)
-
-    def due(self) -> set[str]:
-        """The deliveries that a courier may have now."""
-        return {name for name, hook in self.outbox.items() if hook.due_s <= self.now_s}
-
-    def hand_out(self, name: str, hold_s: float) -> Delivery:
-        hook = self.outbox[name]
-        hook.due_s = self.now_s + hold_s
-        hook.delivery = hook.delivery._replace(tries=hook.delivery.tries + 1)
-        self.hands.append(hook.delivery)
-        return hook.delivery
-
-    def settle(self, name: str, retry_in_s: float | None) -> None:
-        if retry_in_s is None:
-            self.outbox.pop(name, None)
-        elif name in self.outbox:
-            self.outbox[name].due_s = self.now_s + retry_in_s
+        del self.entries[job_id]
+        self.forget(job_id)
 
     def _in(self, seconds: float | None) -> float | None:
         return None if seconds is None else self.now_s + seconds
@@ -283,9 +259,4 @@ class Ledger:
     def _end(self, entry: Entry, status: JobStatus, error: str | None = None) -> None:
         entry.status, entry.delayed, entry.stage, entry.error = status, False, None, error
         entry.due_s = self._in(self.rules.retention_s)
-        webhook = entry.job.spec.webhook
-        if webhook:
-            name = f"{entry.job.id}.{status}"
-            assert name not in self.outbox
-            delivery = Delivery(name, entry.job.id, webhook.url, f"job.{status}", 0)
-            self.outbox[name] = _Webhook(delivery, self.now_s)
+        self.announce(entry.job, status.value)

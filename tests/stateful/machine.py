@@ -11,21 +11,26 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from lorajobs.errors import JobNotFinished, JobNotFound, QueueFull
 from lorajobs.jobs import Job, JobSpec, JobStatus, Lease
-from lorajobs.store import Delivery, Progress, QueueRules, Signal
+from lorajobs.outbox import Delivery, Verdict
+from lorajobs.store import Progress, QueueRules, Signal
 from tests.backends import Backend, RedisBackend
-from tests.stateful.agreement import Move, check_queues, check_records, moves
+from tests.stateful.agreement import Move, check_deliveries, check_queues, check_records, moves
 from tests.stateful.draws import (
     A_DELIVERY,
+    A_DELIVERY_ID,
     A_HELD_LEASE,
     A_KNOWN_JOB,
     A_LEASE,
     A_LIVE_JOB,
     A_MODEL,
     A_TICKET,
+    A_VERDICT,
     A_WAITING_JOB,
     A_WORKER,
     AN_END,
     AN_ENDED_JOB,
+    DELAY_S,
+    IF_DELIVERIES,
     IF_ENDED,
     IF_FEW_LIVE,
     IF_HELD,
@@ -49,7 +54,7 @@ from tests.stateful.ledger import Ledger
 
 #: Every deadline is an odd multiple of 50 s and time passes by 100 s: on a real clock, which runs
 #: on meanwhile, none is ever close. A head start is longer than any run.
-ROUND_S, HOLD_S, DELAY_S = 100, 50, 150
+ROUND_S, HOLD_S = 100, 50
 RULES = QueueRules(
     lease_s=50, head_start_s=1_000_000, max_waiting=4, max_waiting_per_key=2, retention_s=650
 )
@@ -61,7 +66,7 @@ class StoreMachine(RuleBasedStateMachine):
     def __init__(self, backend: Backend, walked: set[Move]) -> None:
         super().__init__()
         self.backend, self.store = backend, backend.store
-        self.ledger = Ledger(RULES)
+        self.ledger = Ledger(rules=RULES)
         self.walked = walked
         self.records: Mapping[str, Job] = {}
 
@@ -244,10 +249,21 @@ class StoreMachine(RuleBasedStateMachine):
             assert delivery == self.ledger.hand_out(delivery.id, HOLD_S)
 
     @IF_IN_HAND
-    @rule(delivery=A_DELIVERY, retry_in_s=st.sampled_from((None, 0, DELAY_S)))
-    def settle(self, delivery: Delivery, retry_in_s: float | None) -> None:
-        self.store.settle(delivery, retry_in_s)
-        self.ledger.settle(delivery.id, retry_in_s)
+    @rule(delivery=A_DELIVERY)
+    def hold(self, delivery: Delivery) -> None:
+        assert self.store.hold(delivery, HOLD_S) == self.ledger.hold(delivery, HOLD_S)
+
+    @IF_IN_HAND
+    @rule(delivery=A_DELIVERY, verdict=A_VERDICT)
+    def settle(self, delivery: Delivery, verdict: Verdict) -> None:
+        self.store.settle(delivery, verdict)
+        self.ledger.settle(delivery, verdict)
+
+    @IF_DELIVERIES
+    @rule(name=A_DELIVERY_ID)
+    def redeliver(self, name: str) -> None:
+        job_id = self.ledger.redeliver(name)
+        assert self.store.redeliver(job_id, name).delivery.tries == 0
 
     @IF_IN_HAND
     @rule(delivery=A_DELIVERY)
@@ -255,7 +271,7 @@ class StoreMachine(RuleBasedStateMachine):
         """What it had in hand goes to another, unless it was settled or has its next try later."""
         self.ledger.hands.remove(delivery)
         self.pass_time(1)
-        self.deliver(limit=len(self.ledger.outbox) or 1)
+        self.deliver(limit=len(self.ledger.pending) or 1)
 
     @invariant()
     def store_agrees(self) -> None:
@@ -268,7 +284,8 @@ class StoreMachine(RuleBasedStateMachine):
         self.records = records
         check_queues(self.store, self.ledger, MODELS)
         assert sorted(self.store.spent(100)) == sorted(self.ledger.spent())
-        assert self.backend.outbox() == self.ledger.outbox.keys()
+        assert self.backend.outbox() == self.ledger.pending.keys()
+        check_deliveries(self.store, self.ledger)
         assert self.backend.pushed() == self.ledger.pushed
 
 

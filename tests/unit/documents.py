@@ -1,6 +1,7 @@
 """Jobs as the API shows them, for tests of its clients."""
 
 import hashlib
+import json
 from typing import Any
 
 PICTURE = b"the bytes of a picture"
@@ -40,3 +41,12 @@ def output_document(url: str, index: int = 0, data: bytes = PICTURE) -> dict[str
         "sha256": hashlib.sha256(data).hexdigest(),
         "seed": 7 + index,
     }
+
+
+def event_stream(*events: tuple[str, dict[str, Any]], first: int = 0) -> bytes:
+    """Events as the API sends them, numbered from `first`."""
+    frames = [
+        f"id: 1700-{number}\nevent: {kind}\ndata: {json.dumps(data)}\n\n: still here\n\n"
+        for number, (kind, data) in enumerate(events, first)
+    ]
+    return ("retry: 1000\n\n" + "".join(frames)).encode()

@@ -15,7 +15,7 @@ from lorajobs.embedded.valkey import EmbeddedValkey
 from lorajobs.processes.supervisor import EX_CONFIG
 from lorajobs.settings import Settings
 from tests.services.scripted_api import Answer, ScriptedApi, scripted_api
-from tests.unit.documents import PICTURE, job_document, output_document
+from tests.unit.documents import PICTURE, event_stream, job_document, output_document
 
 Run = Callable[..., Result]
 
@@ -118,7 +118,11 @@ def test_submit_with_a_file_waits_and_saves(api: ScriptedApi, run: Run) -> None:
     warned = [{"code": "lora_scale", "detail": "pixel has the scale 5"}]
     done = job_document(outputs=outputs, warnings=warned)
     api.on("POST", "/v1/jobs", Answer(queued, 202))
-    api.on("GET", f"/v1/jobs/{queued['id']}", Answer(queued), Answer(done))
+    told = [("queued", {}), ("running", {"attempt": 1})]
+    told += [("progress", {"stage": "loading_adapter", "step": 0, "steps": 20})]
+    events = event_stream(*told, ("succeeded", done))
+    path = f"/v1/jobs/{queued['id']}/events"
+    api.on("GET", path, Answer(events, content_type="text/event-stream"))
     api.on("GET", "/picture", Answer(PICTURE, content_type="image/jpeg"))
     result = run("submit", "a heart", "--model", "demo", "-o", "heart.jpg", "--url", api.url)
     assert result.exit_code == 0, result.output
@@ -132,7 +136,8 @@ def test_watch_of_a_failed_job_shows_why(api: ScriptedApi, run: Run) -> None:
     error = {"code": "oom", "title": "Out of memory", "detail": "try 512x512", "retryable": True}
     failed = job_document("failed", error=error)
     api.on("POST", "/v1/jobs", Answer(job_document("queued"), 202))
-    api.on("GET", f"/v1/jobs/{failed['id']}", Answer(failed))
+    events = Answer(event_stream(("failed", failed)), content_type="text/event-stream")
+    api.on("GET", f"/v1/jobs/{failed['id']}/events", events)
     result = run("submit", "a heart", "--model", "demo", "--watch", "--url", api.url)
     assert result.exit_code == 1
     assert "failed: Out of memory: try 512x512" in result.stderr

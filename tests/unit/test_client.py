@@ -1,11 +1,13 @@
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from lorajobs.client import ApiUnreachable, Client, ClientError
+import lorajobs
+from lorajobs.client import LONG_POLL_S, ApiUnreachable, Client, ClientError
 from lorajobs.embedded.ports import free_port
 from tests.services.scripted_api import Answer, ScriptedApi, scripted_api
-from tests.unit.documents import PICTURE, job_document, output_document
+from tests.unit.documents import PICTURE, event_stream, job_document, output_document
 
 
 @pytest.fixture
@@ -78,18 +80,24 @@ def test_ready_is_what_readyz_says(api: ScriptedApi, client: Client) -> None:
     assert client.ready()
 
 
-def test_wait_shows_each_change_once(api: ScriptedApi, client: Client) -> None:
+def test_a_submit_can_wait_and_a_dry_run_creates_nothing(api: ScriptedApi, client: Client) -> None:
+    ended = job_document()
+    api.on("POST", "/v1/jobs?wait=60", Answer(ended))
+    api.on("POST", "/v1/jobs?dry_run=1", Answer({"dry_run": True}))
+    assert client.submit({}, wait_s=60) == ended
+    assert client.dry_run({}) == {"dry_run": True}
+
+
+def test_wait_is_answered_at_the_end(api: ScriptedApi, client: Client) -> None:
     queued, ended = job_document("queued"), job_document()
-    path = f"/v1/jobs/{ended['id']}"
-    api.on("GET", path, Answer(queued), Answer(queued), Answer(ended))
-    seen: list[str] = []
-    assert client.wait(ended["id"], lambda job: seen.append(job["status"])) == ended
-    assert seen == ["queued", "succeeded"]
+    path = f"/v1/jobs/{ended['id']}?wait={LONG_POLL_S:g}"
+    api.on("GET", path, Answer(queued), Answer(ended))
+    assert client.wait(ended["id"]) == ended
 
 
 def test_wait_bears_with_an_api_that_restarts(api: ScriptedApi, client: Client) -> None:
     ended = job_document("failed")
-    api.on("GET", "/v1/jobs/x", Answer({"title": "down"}, 503), Answer(ended))
+    api.on("GET", f"/v1/jobs/x?wait={LONG_POLL_S:g}", Answer({"title": "x"}, 503), Answer(ended))
     assert client.wait("x") == ended
 
 
@@ -97,6 +105,70 @@ def test_wait_ends_at_its_time(api: ScriptedApi, client: Client) -> None:
     api.on("GET", "/v1/jobs/x", Answer(job_document("running")))
     with pytest.raises(TimeoutError, match="job x is running after 0 s"):
         client.wait("x", timeout_s=0)
+
+
+EVENTS: list[tuple[str, dict[str, Any]]] = [
+    ("queued", {"at": "2026-11-22T07:00:00.000Z"}),
+    ("running", {"attempt": 1}),
+    ("progress", {"stage": "denoising", "step": 1, "steps": 20}),
+    ("succeeded", job_document()),
+]
+
+
+def stream_answer(body: bytes) -> Answer:
+    return Answer(body, content_type="text/event-stream; charset=utf-8")
+
+
+def test_a_stream_tells_each_event_and_ends_with_the_job(api: ScriptedApi, client: Client) -> None:
+    api.on("GET", "/v1/jobs/x/events", stream_answer(event_stream(*EVENTS)))
+    told = list(client.stream("x"))
+    assert [(event.kind, event.data) for event in told] == EVENTS
+    assert [event.id for event in told] == ["1700-0", "1700-1", "1700-2", "1700-3"]
+
+
+def test_a_stream_that_is_cut_goes_on_where_it_was(api: ScriptedApi, client: Client) -> None:
+    api.on(
+        "GET",
+        "/v1/jobs/x/events",
+        stream_answer(event_stream(*EVENTS[:2])),
+        Answer({"title": "down"}, 503, "application/problem+json"),
+        stream_answer(event_stream(*EVENTS[2:], first=2)),
+    )
+    assert [(event.kind, event.data) for event in client.stream("x")] == EVENTS
+    assert [headers.get("last-event-id") for headers in api.headers] == [None, "1700-1", "1700-1"]
+
+
+def test_a_stream_begins_after_a_given_event(api: ScriptedApi, client: Client) -> None:
+    api.on("GET", "/v1/jobs/x/events", stream_answer(event_stream(*EVENTS[3:], first=3)))
+    (last,) = client.stream("x", after="1700-2")
+    assert last.data["status"] == "succeeded"
+    assert api.headers[0]["last-event-id"] == "1700-2"
+
+
+def test_nothing_is_left_to_tell(api: ScriptedApi, client: Client) -> None:
+    api.on("GET", "/v1/jobs/x/events", Answer(b"", 204))
+    assert list(client.stream("x", after="1700-3")) == []
+
+
+@pytest.mark.parametrize(
+    "answer", [Answer({"title": "a page"}), stream_answer(b"id: 1-0\nevent: queued\ndata: <\n\n")]
+)
+def test_a_stream_of_another_server_is_recognised(
+    api: ScriptedApi, client: Client, answer: Answer
+) -> None:
+    api.on("GET", "/v1/jobs/x/events", answer)
+    with pytest.raises(ClientError, match="is not the lorajobs API"):
+        list(client.stream("x"))
+
+
+def test_a_stream_does_not_repeat_a_refusal(api: ScriptedApi, client: Client) -> None:
+    with pytest.raises(ClientError, match="Not found"):
+        list(client.stream("x"))
+    assert len(api.asked) == 1
+
+
+def test_the_client_is_the_package_s() -> None:
+    assert (lorajobs.Client, lorajobs.ClientError) == (Client, ClientError)
 
 
 def test_wait_does_not_repeat_a_refusal(api: ScriptedApi, client: Client) -> None:

@@ -6,9 +6,12 @@ from collections.abc import Iterator
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from lorajobs.jobs import Job, JobStatus, Outcome
+from lorajobs.guarded_http import GuardedHttp
+from lorajobs.jobs import ENDS, Job, JobStatus, Outcome, Stage, WebhookEvent
 from lorajobs.jobs import Webhook as Hook
+from lorajobs.reach import Reach
 from lorajobs.settings import Settings
+from lorajobs.store import Progress
 from lorajobs.testing import ManualClock, MemoryJobStore
 from lorajobs.webhooks import WebhookSender, new_secret
 from tests.jobs import a_job
@@ -24,19 +27,41 @@ def hooked() -> Iterator[Receiver]:
 
 
 class Desk:
-    """A sender, its store, and one ended job with a webhook."""
+    """A sender, its store, and a job with a webhook, ended unless told otherwise."""
 
-    def __init__(self, url: str, **settings: object) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        events: tuple[WebhookEvent, ...] = ENDS,
+        ends: bool = True,
+        **settings: object,
+    ) -> None:
         self.clock = ManualClock()
         self.store = MemoryJobStore(clock_ms=self.clock)
-        values = {"allow_private_urls": True, "webhook_retry_s": (5, 300), **settings}
-        self.sender = WebhookSender(Settings(**values), SECRET, self.store, _document)  # type: ignore[arg-type]
-        job = a_job(webhook=Hook(url=url))
-        self.store.submit(job, None)
-        lease = self.store.claim("demo", job.id, "w", "t")
+        given = {"webhook_private": ("127.0.0.0/8",), "webhook_retry_s": (5, 300), **settings}
+        values = Settings(**given)  # type: ignore[arg-type]
+        http = GuardedHttp(Reach.of_webhooks(values))
+        self.heard: list[tuple[str, bool]] = []
+        self.sender = WebhookSender(
+            values,
+            SECRET,
+            self.store,
+            http,
+            _document,
+            lambda result, seconds: self.heard.append((result, seconds is not None)),
+        )
+        self.job = a_job(webhook=Hook(url=url, events=events))
+        self.store.submit(self.job, None)
+        lease = self.store.claim("demo", self.job.id, "w", "t")
         assert lease is not None
-        self.store.finish(lease, Outcome(status=JobStatus.SUCCEEDED))
-        self.job = job
+        self.lease = lease
+        if ends:
+            self.end()
+
+    def end(self) -> None:
+        """Lets the job end."""
+        self.store.finish(self.lease, Outcome(status=JobStatus.SUCCEEDED))
 
     def sweep(self) -> list[str]:
         """One round of the courier: sends what is due."""
@@ -45,7 +70,7 @@ class Desk:
 
 
 def _document(job: Job) -> dict[str, object]:
-    return {"id": job.id, "status": job.status}
+    return {"id": job.id, "status": job.status, "step": job.step}
 
 
 def test_the_end_is_sent_once_and_verifies(hooked: Receiver) -> None:
@@ -54,7 +79,7 @@ def test_the_end_is_sent_once_and_verifies(hooked: Receiver) -> None:
     (got,) = hooked.wait(1)
     body = Webhook(SECRET).verify(got.body, dict(got.headers))
     assert body["type"] == "job.succeeded"
-    assert body["data"] == {"id": desk.job.id, "status": "succeeded"}
+    assert body["data"] == {"id": desk.job.id, "status": "succeeded", "step": 4}
     assert got.headers["webhook-id"] == f"{desk.job.id}.succeeded"
     assert got.headers["content-type"] == "application/json"
     assert desk.sweep() == []
@@ -88,7 +113,8 @@ def test_a_failing_receiver_is_tried_again_with_the_same_id_until_the_schedule_e
 def test_gone_ends_it(hooked: Receiver) -> None:
     hooked.statuses = [410]
     desk = Desk(hooked.url)
-    assert desk.sweep() == ["410"]
+    assert desk.sweep() == ["410; given up"]
+    assert desk.heard == [("gone", True)]
     desk.clock.advance(10**6)
     assert desk.sweep() == []
 
@@ -108,8 +134,8 @@ def test_a_try_that_is_never_settled_is_made_again(hooked: Receiver) -> None:
 
 
 def test_private_addresses_are_refused_unless_allowed(hooked: Receiver) -> None:
-    desk = Desk(hooked.url, allow_private_urls=False)
-    assert "https" in desk.sweep()[0]
+    desk = Desk(hooked.url, webhook_private=())
+    assert "LORAJOBS_WEBHOOK_PRIVATE" in desk.sweep()[0]
     assert hooked.received == []
 
 
@@ -117,7 +143,7 @@ def test_a_deleted_job_s_webhook_is_dropped(hooked: Receiver) -> None:
     desk = Desk(hooked.url)
     (delivery,) = desk.store.due_deliveries(10, 1)
     desk.store.delete(desk.job.id)
-    assert desk.sender.send(delivery) == "the job was deleted"
+    assert desk.sender.send(delivery) == "settled, or in other hands"
     assert hooked.received == []
 
 
@@ -127,6 +153,96 @@ def test_secrets_are_new_and_well_formed() -> None:
     Webhook(new_secret())
 
 
-def test_the_default_schedule() -> None:
-    assert Settings().webhook_retry_s == (5, 300, 1800, 7200, 18000, 36000)
-    assert Settings().webhook_timeout_s == 15
+def test_the_default_schedule(hooked: Receiver) -> None:
+    """At once, then 5 s, 5 min, 30 min, 2 h, 5 h and 10 h after the last try, then never."""
+    settings = Settings()
+    assert settings.webhook_timeout_s == 15
+    hooked.statuses = [500] * 8
+    desk = Desk(hooked.url, webhook_retry_s=settings.webhook_retry_s)
+    waits = [5, 300, 1800, 7200, 18_000, 36_000]
+    for wait_s in waits:
+        (said,) = desk.sweep()
+        retry_in_s = int(said.removeprefix("500; again in ").removesuffix(" s"))
+        assert wait_s <= retry_in_s <= 1.2 * wait_s
+        desk.clock.advance(0.99 * wait_s)
+        assert desk.sweep() == []
+        desk.clock.advance(0.22 * wait_s)
+    assert desk.sweep() == ["500; given up"]
+    desk.clock.advance(10**7)
+    assert desk.sweep() == []
+    assert len(hooked.received) == 7
+
+
+def test_retries_are_jittered(hooked: Receiver) -> None:
+    hooked.statuses = [500] * 20
+    waits = set()
+    for _ in range(20):
+        desk = Desk(hooked.url, webhook_retry_s=(1000,))
+        desk.sweep()
+        (record,) = desk.store.deliveries(desk.job.id)
+        assert record.next_try_ms is not None
+        waits.add(record.next_try_ms - desk.clock())
+    assert len(waits) > 10
+    assert min(waits) >= 1_000_000
+    assert max(waits) <= 1_200_000
+
+
+@pytest.mark.parametrize(
+    ("asked", "least_s", "most_s"),
+    [("60", 60, 60), ("9999999", 300, 300), ("soon", 5, 6), ("-1", 5, 6), ("0", 5, 6)],
+)
+def test_a_receiver_may_ask_for_more_time(
+    hooked: Receiver, asked: str, least_s: float, most_s: float
+) -> None:
+    hooked.statuses = [503]
+    hooked.headers = {"retry-after": asked}
+    desk = Desk(hooked.url)
+    desk.sweep()
+    (record,) = desk.store.deliveries(desk.job.id)
+    assert record.next_try_ms is not None
+    assert least_s <= (record.next_try_ms - desk.clock()) / 1000 <= most_s
+
+
+def test_a_receiver_that_hangs_is_left(hooked: Receiver) -> None:
+    hooked.hold()
+    desk = Desk(hooked.url, webhook_timeout_s=0.1)
+    assert desk.sweep()[0].startswith("does not answer in time; again in ")
+    hooked.let_go()
+    assert desk.heard == [("retried", True)]
+
+
+def test_the_start_is_tried_once(hooked: Receiver) -> None:
+    hooked.statuses = [500]
+    desk = Desk(hooked.url, events=("started",), ends=False)
+    assert desk.sweep() == ["500; given up"]
+    desk.clock.advance(10**6)
+    assert desk.sweep() == []
+
+
+def test_the_start_and_the_progress_are_told_to_who_asks(hooked: Receiver) -> None:
+    desk = Desk(hooked.url, events=("started", "progress", "succeeded"), ends=False)
+    assert desk.sweep() == ["204"]
+    for step in (1, 2):
+        desk.store.renew(desk.lease, Progress(Stage.DENOISING, step, 4))
+        assert desk.sweep() == ["204"]
+        desk.clock.advance(1)
+    desk.end()
+    assert desk.sweep() == ["204"]
+    bodies = [Webhook(SECRET).verify(got.body, dict(got.headers)) for got in hooked.received]
+    assert [(body["type"], body["data"]["step"]) for body in bodies] == [
+        ("job.started", 0),
+        ("job.progress", 1),
+        ("job.progress", 2),
+        ("job.succeeded", 4),
+    ]
+    assert len({got.headers["webhook-id"] for got in hooked.received}) == 4
+
+
+def test_progress_is_not_told_after_the_end(hooked: Receiver) -> None:
+    desk = Desk(hooked.url, events=("started", "progress", "succeeded"), ends=False)
+    desk.store.renew(desk.lease, Progress(Stage.DENOISING, 1, 4))
+    desk.end()
+    assert sorted(desk.sweep()) == ["204", "the job had ended; given up", "the job had ended; given up"]
+    (got,) = hooked.received
+    assert json.loads(got.body)["type"] == "job.succeeded"
+    assert sorted(desk.heard) == [("delivered", True), ("outdated", False), ("outdated", False)]

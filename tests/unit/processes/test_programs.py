@@ -57,17 +57,6 @@ def test_flower_is_open_to_other_machines_only_with_a_password() -> None:
     assert not any("secret" in word for word in program.argv)
 
 
-@pytest.mark.parametrize(
-    ("host", "loopback"),
-    [
-        *((host, True) for host in ("127.0.0.1", "127.3.2.1", "::1", "localhost")),
-        *((host, False) for host in ("0.0.0.0", "10.0.0.1", "::", "gpu.example")),
-    ],
-)
-def test_which_addresses_only_this_machine_reaches(host: str, loopback: bool) -> None:
-    assert programs.is_loopback(host) is loopback
-
-
 def test_each_process_of_a_group_has_its_own_port_for_metrics() -> None:
     settings = Settings(metrics_port=9100)
     group = [programs.worker(settings, ["a"]), programs.worker(settings, ["b"])]

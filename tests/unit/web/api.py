@@ -6,10 +6,11 @@ from typing import Any
 
 from werkzeug.test import TestResponse
 
+from lorajobs.api_keys import KeyRing
 from lorajobs.errors import StoreUnavailable
 from lorajobs.jobs import Job, JobStatus, Outcome
 from lorajobs.roster import Roster
-from lorajobs.testing import ManualClock, MemoryJobStore, MemoryTally
+from lorajobs.testing import ManualClock, MemoryApiKeys, MemoryJobStore, MemoryTally
 from tests.jobs import an_output
 from tests.shelf import Shelf, refuse_private
 from web import Deps, create_app
@@ -51,17 +52,21 @@ class Api:
         self.shelf = shelf
         self.clock = ManualClock()
         self.store = MemoryJobStore(clock_ms=self.clock)
+        self.keys = MemoryApiKeys(self.clock)
         self.broker = Broker()
+        self.seats = Seats(shelf.settings.api_listeners)
         own = Deps(
             settings=shelf.settings,
             catalog=shelf.catalog,
             library=shelf.library,
             store=self.store,
             events=self.store,
-            seats=Seats(shelf.settings.api_listeners),
+            seats=self.seats,
             fleet=self.store,
             roster=Roster(self.store.workers, kept_s=0),
             tally=MemoryTally(self.store),
+            ring=KeyRing(self.keys, kept_s=0),
+            usage=self.store.used,
             queue=self.broker,
             objects=shelf.objects,
             push_cancel=self.broker.push_cancel,

@@ -1,10 +1,10 @@
-"""How many jobs a second the API takes, beside a bare Flask route under the same gunicorn."""
+"""How many answers a second the API gives, beside a bare Flask route under the same gunicorn."""
 
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,9 +43,28 @@ class Round(NamedTuple):
         return self.api.per_s / self.bare.per_s
 
     def cells(self) -> Sequence[str]:
-        """For the table."""
+        """For a table."""
         rates = (f"{self.api.per_s:.0f}", f"{self.bare.per_s:.0f}", f"{self.share:.2f}")
         return (*rates, f"{self.api.cpu_ms:.2f}", f"{self.bare.cpu_ms:.2f}")
+
+
+class Route(NamedTuple):
+    """What clients ask for again and again."""
+
+    name: str
+    method: str
+    #: of the API and, so that it is told apart, of the bare application
+    path: str
+    status: int
+    body: Mapping[str, Any] | None = None
+
+
+SUBMIT = Route("submit", "POST", "/v1/jobs", 202, BODY)
+
+
+def poll(job_id: str) -> Route:
+    """A look at one job."""
+    return Route("poll", "GET", f"/v1/jobs/{job_id}", 200)
 
 
 class Server:
@@ -57,7 +76,7 @@ class Server:
         self._pid = pid
         self._others = others
 
-    def rate(self, seconds: float) -> Rate:
+    def rate(self, route: Route, seconds: float) -> Rate:
         """Answers to clients that each ask again as soon as they are answered.
 
         Raises: RuntimeError if one is refused.
@@ -68,59 +87,80 @@ class Server:
             clients = [stack.enter_context(_client(self.url)) for _ in range(THREADS)]
             pool = stack.enter_context(ThreadPoolExecutor(THREADS))
             computed, begun = computed_ms(clocks), time.perf_counter()
-            asking = [pool.submit(_ask, client, begun + seconds) for client in clients]
+            asking = [pool.submit(_ask, client, route, begun + seconds) for client in clients]
             answers = sum(asked.result() for asked in asking)
             took, computed = time.perf_counter() - begun, computed_ms(clocks) - computed
         return Rate(answers / took, computed / answers)
 
 
-def measure(rounds: int, seconds: float) -> Part:
-    """Measures both in turn, `seconds` each, on processes of their own."""
+class Stand(NamedTuple):
+    """A line with an API under load, and the bare application beside it."""
+
+    line: Line
+    api: Server
+    bare: Server
+    #: of its Valkey
+    store_url: str
+
+
+@contextmanager
+def stand(worker_class: str | None = None, **env: str) -> Iterator[Stand]:
+    """Starts both under gunicorn as `lorajobs api` does, or with another class of worker."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lorajobs-bench-")))
         (folder / "valkey").mkdir()
         store = stack.enter_context(valkey(folder / "valkey"))
-        env = {"LORAJOBS_REDIS_URL": store.url, "LORAJOBS_MAX_WAITING": "1000000"}
+        env = {"LORAJOBS_REDIS_URL": store.url, "LORAJOBS_MAX_WAITING": "1000000", **env}
         made = stack.enter_context(line(folder, **env))
-        served = Server(made.url, made.start_api().pid, store.pid)
-        bare = _start_bare(made)
-        for server in (served, bare):
-            server.rate(seconds / 4)
-        return _part([Round(served.rate(seconds), bare.rate(seconds)) for _ in range(rounds)])
+        api_pid = _start(made, "api", made.port, worker_class, "web:create_app()")
+        (port,) = free_ports(1)
+        bare_pid = _start(made, "bare", port, worker_class, "bench.bare:create_app()")
+        served = Server(made.url, api_pid, store.pid)
+        yield Stand(made, served, Server(f"http://{HOST}:{port}", bare_pid), store.url)
 
 
-def _part(found: Sequence[Round]) -> Part:
+def compare(there: Stand, route: Route, rounds: int, seconds: float) -> Part:
+    """Measures both in turn, `seconds` each."""
+    for server in (there.api, there.bare):
+        server.rate(route, seconds / 4)
+    found = [
+        Round(there.api.rate(route, seconds), there.bare.rate(route, seconds))
+        for _ in range(rounds)
+    ]
+    return _part(route, found)
+
+
+def _part(route: Route, found: Sequence[Round]) -> Part:
+    name, bare = route.name, f"bare {route.method}"
     share = round(median([each.share for each in found]), 3)
     used = round(median([each.bare.cpu_ms / each.api.cpu_ms for each in found]), 3)
     figures: dict[str, Any] = {
-        "submits_per_s": round(median([each.api.per_s for each in found])),
+        f"{name}s_per_s": round(median([each.api.per_s for each in found])),
         "bare_per_s": round(median([each.bare.per_s for each in found])),
         "share": share,
-        "cpu_ms_per_submit": round(median([each.api.cpu_ms for each in found]), 3),
+        f"cpu_ms_per_{name}": round(median([each.api.cpu_ms for each in found]), 3),
         "cpu_ms_per_bare": round(median([each.bare.cpu_ms for each in found]), 3),
     }
-    options = Settings()
     return Part(
-        f"Submits over HTTP: gunicorn with {options.api_workers} processes of "
-        f"{options.api_threads} threads, {THREADS} clients on the same machine",
-        ("round", "submits / s", "bare POSTs / s", "share", "CPU ms / submit", "CPU ms / bare"),
+        f"{name.capitalize()}s over HTTP: gunicorn with {Settings().api_workers} processes, "
+        f"{THREADS} clients on the same machine",
+        ("round", f"{name}s / s", f"{bare}s / s", "share", f"CPU ms / {name}", f"CPU ms / {bare}"),
         [(str(number), *each.cells()) for number, each in enumerate(found, 1)],
         figures,
         [
-            at_least("submits over HTTP, share of a bare Flask POST's rate", share, LEAST_SHARE),
-            at_least("CPU time of a bare Flask POST, share of a submit's", used, LEAST_SHARE),
+            at_least(f"{name}s over HTTP, share of a {bare}'s rate", share, LEAST_SHARE),
+            at_least(f"CPU time of a {bare}, share of a {name}'s", used, LEAST_SHARE),
         ],
     )
 
 
-def _start_bare(made: Line) -> Server:
-    """Starts the bare route as `lorajobs api` starts the API."""
-    (port,) = free_ports(1)
-    url = f"http://{HOST}:{port}"
+def _start(made: Line, name: str, port: int, worker_class: str | None, target: str) -> int:
     _, *argv, _ = api(Settings(api_port=port)).argv
-    process = made.start("bare", *argv, "bench.bare:create_app()")
-    made.until(lambda: _answers(url), "the bare route answers")
-    return Server(url, process.pid)
+    if worker_class:
+        argv[argv.index("--worker-class") + 1] = worker_class
+    process = made.start(name, *argv, target)
+    made.until(lambda: _answers(f"http://{HOST}:{port}"), f"{name} answers")
+    return process.pid
 
 
 def _client(url: str) -> httpx.Client:
@@ -130,16 +170,16 @@ def _client(url: str) -> httpx.Client:
 def _answers(url: str) -> bool:
     with _client(url) as client:
         try:
-            return client.post("/v1/jobs", json=BODY).status_code == 202
+            return client.post(SUBMIT.path, json=BODY).status_code == SUBMIT.status
         except httpx.TransportError:
             return False
 
 
-def _ask(client: httpx.Client, ends_at: float) -> int:
+def _ask(client: httpx.Client, route: Route, ends_at: float) -> int:
     count = 0
     while not count or time.perf_counter() < ends_at:
-        reply = client.post("/v1/jobs", json=BODY)
-        if reply.status_code != 202:
+        reply = client.request(route.method, route.path, json=route.body)
+        if reply.status_code != route.status:
             raise RuntimeError(f"{client.base_url}: {reply.status_code} {reply.text}")
         count += 1
     return count

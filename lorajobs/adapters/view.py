@@ -1,0 +1,44 @@
+"""The adapters as one caller sees them."""
+
+from collections.abc import Sequence
+
+from lorajobs.adapters.library import Library
+from lorajobs.adapters.registry import LoraRecord
+from lorajobs.api_keys import Caller
+from lorajobs.catalog import ModelEntry
+from lorajobs.jobs import Adapter, AppliedLora
+
+
+class View:
+    """What planning a job of this caller asks of the library."""
+
+    def __init__(self, library: Library, caller: Caller) -> None:
+        self._library = library
+        self._caller = caller
+
+    def find(self, lora_id: str) -> LoraRecord | None:
+        """The adapter of this id, if it is there for the caller."""
+        return self._library.find(lora_id, self._caller)
+
+    def records(self) -> Sequence[LoraRecord]:
+        """Every adapter that is there for the caller."""
+        return self._library.records(self._caller)
+
+    def pin(self, record: LoraRecord) -> Adapter:
+        """See `Library.pin`."""
+        return self._library.pin(record)
+
+    def resolve(self, reference: str, base: ModelEntry, weight_name: str | None) -> Adapter:
+        """See `Library.resolve`."""
+        return self._library.resolve(reference, base, weight_name)
+
+    def require_fit(self, adapter: Adapter, base: ModelEntry) -> None:
+        """See `Library.require_fit`."""
+        self._library.require_fit(adapter, base)
+
+    def of(self, uses: Sequence[AppliedLora]) -> Sequence[AppliedLora]:
+        """Those of the applied adapters whose use the caller may learn of."""
+        if self._caller.sees_all:
+            return uses
+        known = {(r.id, r.adapter.sha256) for r in self.records() if r.adapter}
+        return [use for use in uses if (use.id, use.sha256) in known]

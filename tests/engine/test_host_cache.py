@@ -1,0 +1,59 @@
+"""Adapters in host memory, within a budget."""
+
+import torch
+
+from lorajobs.engine.blob import Packed, pack
+from lorajobs.engine.host_cache import HostCache
+from lorajobs.engine.layer import LowRank, Summary
+from tests.engine.rack import Bed, modules, parts
+
+
+def packed(size: int) -> Packed:
+    """An adapter of so many bytes."""
+    return Packed(torch.empty(size, dtype=torch.uint8), (), {}, Summary(0, 0, 0, False))
+
+
+def test_what_does_not_fit_goes_unless_it_is_held() -> None:
+    cache = HostCache(budget=250)
+    cache.get("old", lambda: packed(100))
+    cache.hold(["old"])
+    cache.get("middle", lambda: packed(100))
+    cache.get("new", lambda: packed(100))
+    assert ("old" in cache, "middle" in cache, "new" in cache) == (True, False, True)
+    assert cache.used == 200
+
+
+def test_what_is_no_longer_held_goes_once_the_budget_is_exceeded() -> None:
+    cache = HostCache(budget=150)
+    cache.hold(["one", "two"])
+    for name in ("one", "two"):
+        cache.get(name, lambda: packed(100))
+    assert cache.used == 200
+    cache.hold(["two"])
+    assert ("one" in cache, "two" in cache) == (False, True)
+
+
+def test_nothing_is_made_twice_while_it_is_here() -> None:
+    cache = HostCache(budget=1000)
+    made = []
+    for _ in range(3):
+        cache.get("one", lambda: made.append(1) or packed(10))  # type: ignore[func-returns-value]
+    assert made == [1]
+    cache.clear()
+    cache.get("one", lambda: made.append(1) or packed(10))  # type: ignore[func-returns-value]
+    assert made == [1, 1]
+
+
+def test_a_packed_layer_is_the_layer_that_was_read() -> None:
+    bed = Bed(modules())
+    for seed in (0, 2, 4):
+        found = parts(bed.components, seed)
+        block = pack(found, bed.arena, pinned=False)
+        for component, layers in found.items():
+            for path, layer in layers.items():
+                slot = bed.arena.places[component, path]
+                held = block.layer(slot, bed.arena.groups[slot.group].shape)
+                assert isinstance(layer, LowRank)
+                assert isinstance(held, LowRank)
+                # Filled up with zeros, which add nothing.
+                assert torch.allclose(held.delta(), layer.delta(), rtol=0, atol=1e-6)
