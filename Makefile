@@ -2,6 +2,7 @@
 # make up     the same processes, left running
 # make check  linters, types and all tests that need no root; make lint, test, test-unit: its parts
 # make chaos  KILLS=200 faults under load, and what became of the jobs (SEED=n repeats an order)
+# make chaos-webhooks   200 jobs, a receiver that fails and hangs, 25 couriers killed (JOBS=, KILLS=)
 # make bench-queue   swaps, waits, capacity and claims of the queue: tables, bench-out/queue.png
 # make bench-api     submits, polls and live events over HTTP, beside a bare Flask route: tables
 # make bench-swap    changes of adapters: diffusers' way and ours, on the GPU, else on the CPU with a small base
@@ -16,7 +17,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS)
 # Several processes with several torch threads each are ten times slower than with one.
 export OMP_NUM_THREADS = 1
 
-.PHONY: demo up check lint test test-unit test-system format docs clean bench-queue bench-api bench-swap chaos
+.PHONY: demo up check lint test test-unit test-system format docs clean bench-queue bench-api bench-swap chaos chaos-webhooks
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/demo.installed
@@ -53,6 +54,10 @@ test-system: $(VENV)/dev.installed
 KILLS ?= 200
 chaos: $(VENV)/dev.installed
 	$(BIN)/python -m bench.chaos --kills $(KILLS) $(if $(SEED),--seed $(SEED))
+
+JOBS ?= 200
+chaos-webhooks: $(VENV)/dev.installed
+	$(BIN)/python -m bench.webhooks --jobs $(JOBS) --kills $(if $(filter file,$(origin KILLS)),25,$(KILLS))
 
 bench-queue: $(VENV)/dev.installed
 	$(BIN)/python -m bench.queue --out bench-out

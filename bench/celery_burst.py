@@ -102,7 +102,9 @@ def run_burst(folder: Path, window_s: float, jobs: int, costs: Costs) -> Sequenc
     ):
         made.start_api()
         step_s, swap_s = costs.job_ms / 1000 / STEPS, costs.swap_ms / 1000
-        workers = [made.start_painter(f"worker-{n}", step_s, swap_s) for n in range(WORKERS)]
+        workers = [
+            made.start_painter(f"worker-{n}", step_s=step_s, swap_s=swap_s) for n in range(WORKERS)
+        ]
         _signal(workers, signal.SIGSTOP)
         ids = [
             made.submit(num_inference_steps=STEPS, loras=[{"id": arrival.adapter}])["id"]

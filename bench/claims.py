@@ -24,6 +24,7 @@ from lorajobs.redis_client import connect
 from lorajobs.redis_store import RedisJobStore
 from lorajobs.settings import Settings
 from lorajobs.store import QueueRules, WorkerState
+from lorajobs.terms import DEFAULT_TERMS
 from lorajobs.tickets import TicketQueue
 from lorajobs.worker_page import WorkerPage
 from tests.services.valkey import valkey
@@ -119,8 +120,8 @@ class Claims:
         while left:
             for spec in islice(self._specs, min(CHUNK, left)):
                 # The script of a submit, a thousand at a time.
-                row = store._submission(_job(spec), None)
-                store._scripts["submit"](args=[self._prefix, *row, 0, 0], client=pipe)
+                row = store._submission(_job(spec), None, DEFAULT_TERMS)
+                store._scripts["submit"](args=[self._prefix, *row, 0, 0, 0, "", "", 0], client=pipe)
                 left -= 1
             pipe.execute()
         for number in range(NEIGHBOURS):

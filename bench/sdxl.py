@@ -107,7 +107,12 @@ def linears(pipe: DiffusionPipeline, *, encoders: bool) -> Mapping[str, torch.Si
 
 
 def adapter_file(
-    path: Path, targets: Mapping[str, torch.Size], rank: int, seed: int, device: torch.device
+    path: Path,
+    targets: Mapping[str, torch.Size],
+    rank: int,
+    seed: int,
+    device: torch.device,
+    metadata: dict[str, str] | None = None,
 ) -> Path:
     """A file as PEFT writes it, half precision; both factors are random."""
     noise = torch.Generator(device).manual_seed(seed)
@@ -117,10 +122,10 @@ def adapter_file(
         return made.half().cpu()
 
     state = {}
-    for name, (out, width) in targets.items():
-        state[f"{name}.lora_A.weight"] = random(rank, width)
-        state[f"{name}.lora_B.weight"] = random(out, rank)
-    save_file(state, path)
+    for name, (out, *width) in targets.items():
+        state[f"{name}.lora_A.weight"] = random(rank, *width)
+        state[f"{name}.lora_B.weight"] = random(out, rank, *(1,) * (len(width) - 1))
+    save_file(state, path, metadata)
     return path
 
 

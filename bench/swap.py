@@ -20,6 +20,7 @@ from bench.chart import Panel, Series, draw
 from bench.report import Goal, Part, at_least, at_most, median, show, show_goals
 from bench.rival import Clock
 from bench.swap_bed import COMPONENTS, FULL, RANKS, SMALL, Bed, Scale
+from bench.swap_check import PRECISIONS, checked
 from bench.swap_memory import limited
 from lorajobs.engine.base import LocalAdapter
 from lorajobs.engine.fuse import BatchedFuser
@@ -67,14 +68,15 @@ def ours(bed: Bed, theirs: Mapping[str, float]) -> Part:
         host = clock.ms(bed.turns([one], [two]))
         bare, adapted = clock.side_by_side(bed.turns([]), bed.turns([one]), bed.step)
         restores = [_restored(bed, one) for _ in range(bed.scale.times)]
-        from_file = [_from_file(bed, (one, two)[n % 2]) for n in range(bed.scale.times + 2)]
+        from_file = [_from_file(bed, (one, two)[n % 2]) for n in range(bed.scale.times)]
+        strange = [_from_file(bed, bed.strange(rank, n)) for n in range(3)]
         figures |= {
             f"host_ms_r{rank}": host,
             f"step_bare_ms_r{rank}": bare,
             f"step_ms_r{rank}": adapted,
             f"restore_ms_r{rank}": 1000 * median(restores),
-            f"file_ms_r{rank}": 1000 * median(from_file[2:]),
-            f"first_file_ms_r{rank}": 1000 * from_file[0],
+            f"file_ms_r{rank}": 1000 * median(from_file),
+            f"strange_file_ms_r{rank}": 1000 * median(strange),
         }
         figures |= _parts_of_a_swap(bed, one, two, rank)
         figures[f"file_ratio_r{rank}"] = theirs[f"usual_ms_r{rank}"] / figures[f"file_ms_r{rank}"]
@@ -124,7 +126,7 @@ def _restored(bed: Bed, adapter: LocalAdapter) -> float:
 
 
 def _from_file(bed: Bed, adapter: LocalAdapter) -> float:
-    """Seconds from a file in the page cache; the other adapter is on."""
+    """Seconds from a file in the page cache; another adapter is on."""
     bed.rack.forget()
     return bed.clock.once(lambda: bed.rack.activate([adapter]))
 
@@ -187,6 +189,8 @@ def run(scale: Scale, device: torch.device, out: Path | None, console: Console) 
         add(theirs(bed))
         add(ours(bed, parts[0].figures))
         add(lasting(bed))
+        for dtype in PRECISIONS:
+            add(checked(dtype, device))
         for limit in scale.limits:
             add(limited(limit, bed.files[16, 0]))
     figures = {name: value for part in parts for name, value in part.figures.items()}

@@ -1,6 +1,7 @@
 """The bench of `bench.swap`: a base, adapters of two ranks, and our rack on it."""
 
 import gc
+import json
 import time
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -42,6 +43,7 @@ class Bed:
     def __init__(self, scale: Scale, device: torch.device, folder: Path) -> None:
         self.scale = scale
         self.device = device
+        self._folder = folder
         self.clock = Clock(device, scale.times)
         self.pipe = sdxl.pipeline(scale.size, device, scale.dtype)
         #: another base with the same weights, which nothing touches
@@ -62,7 +64,7 @@ class Bed:
     def rack(self) -> InPlaceRack:
         """Ours, with room for every adapter."""
         begun = time.perf_counter()
-        rack = open_rack(self.pipe, self.device, "auto", 16 << 30)
+        rack = open_rack(self.pipe, self.device, "auto", 2 << 30)
         assert isinstance(rack, InPlaceRack)
         self.clock.settle()
         # As the engine does once its base is loaded.
@@ -70,6 +72,14 @@ class Bed:
         gc.freeze()
         self.opened_s = time.perf_counter() - begun
         return rack
+
+    def strange(self, rank: int, number: int) -> LocalAdapter:
+        """An adapter for the same targets whose header no other file has."""
+        told = json.dumps({"r": rank, "lora_alpha": rank + number})
+        path = self._folder / f"strange-r{rank}-{number}.safetensors"
+        metadata = {"lora_adapter_metadata": told}
+        sdxl.adapter_file(path, self.targets, rank, number, self.device, metadata)
+        return sdxl.local(path)
 
     def overlap(self, on: bool) -> None:
         """Lets the copies of factors overlap with the sums, or not; on a GPU."""

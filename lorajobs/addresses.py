@@ -10,8 +10,8 @@ from typing import Any
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-#: Every address there is, as networks.
-EVERYWHERE = ("0.0.0.0/0", "::/0")
+#: This machine's own addresses, as networks.
+LOOPBACK = ("127.0.0.0/8", "::1/128")
 #: Seconds that a name server gets.
 LOOKUP_S = 5.0
 

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 from lorajobs.access_errors import KeyNotFound, KeyTaken
-from lorajobs.jobs import Frozen
+from lorajobs.jobs import Frozen, Visibility
 
 _MARK = "lj"
 #: Seconds for which a process remembers a key: a revoked one is good no longer.
@@ -55,12 +55,18 @@ class Caller(NamedTuple):
     #: True for an admin, and where no key was ever made
     sees_all: bool = False
 
+    @property
+    def default_visibility(self) -> Visibility:
+        """Whom an adapter of theirs is there for, if they do not say."""
+        return "private" if self.owner else "public"
+
     def may_see(self, owner: str) -> bool:
         """True if what belongs to this owner is there for the caller."""
         return self.sees_all or owner == self.owner
 
 
 NOBODY = Caller()
+OPERATOR = Caller(sees_all=True)
 
 
 class Allowance(NamedTuple):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from lorajobs.adapters.library import Library
-from lorajobs.bases import Bases
+from lorajobs.bases import LOAD_S, Bases
 from lorajobs.ending import Ending
 from lorajobs.engine.base import Engine, LocalAdapter
 from lorajobs.errors import (
@@ -167,13 +167,16 @@ class _Attempt:
             with self._measured.timed("fetch_s"):
                 for use in loras:
                     with faults.skipped():
-                        file = held.enter_context(bench.library.ensure(use.adapter))
-                        files.append((use, file))
-            as_before = {(use.adapter.sha256, use.scale) for use in loras} == before
-            self._measured.tiers.update("applied" if as_before else f.tier for _, f in files)
+                        its = [
+                            held.enter_context(bench.library.ensure(file))
+                            for file in use.adapter.files
+                        ]
+                        files.append((use, its))
+            as_before = {(use.adapter.key, use.scale) for use in loras} == before
+            self._measured.tiers.update("applied" if as_before else f[0].tier for _, f in files)
             self._alive(bench.settings.step_timeout_s)
             with self._measured.timed("swap_s"):
-                local = [LocalAdapter(use, file.path) for use, file in files]
+                local = [LocalAdapter(use, *(file.path for file in its)) for use, its in files]
                 applied = engine.apply(faults.without(local, engine))
                 self._measured.swapped = _set_of(applied) != before
         return applied
@@ -230,10 +233,9 @@ class _Attempt:
 
     def _enter(self, stage: Stage) -> None:
         settings = self._bench.settings
-        # Network calls have their own timeouts; only the engine can hang without a word, and a base
-        # may load for long.
+        # Network calls have their own timeouts; only the engine can hang without a word.
         within_s = {
-            Stage.LOADING_BASE: FOREVER,
+            Stage.LOADING_BASE: LOAD_S,
             Stage.DENOISING: settings.step_timeout_s,
         }
         self._alive(within_s.get(stage, settings.max_runtime_s))
@@ -276,7 +278,7 @@ class _Attempt:
 
 
 def _set_of(adapters: Sequence[AppliedLora]) -> frozenset[tuple[str, float]]:
-    return frozenset((adapter.sha256, adapter.scale) for adapter in adapters)
+    return frozenset((adapter.key, adapter.scale) for adapter in adapters)
 
 
 def _patiently(write: Callable[[], T]) -> T:

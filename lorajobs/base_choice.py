@@ -21,6 +21,8 @@ class Candidate(NamedTuple):
 
     model: str
     job: WaitingJob
+    #: the store's clock
+    now_us: int
     #: since when its key waits for its turn
     since_us: int
     #: what the change to it takes, 0 for the base that is loaded
@@ -32,9 +34,12 @@ class Candidate(NamedTuple):
     idle_elsewhere: int
 
 
-def choose_base(candidates: Sequence[Candidate], now_us: int) -> Candidate | None:
-    """The base to take a job of, None if what waits is better left to other workers."""
-    others = [c for c in candidates if c.change_us and _is_worth_it(c, now_us)]
+def choose_base(candidates: Sequence[Candidate], *, soon: bool = False) -> Candidate | None:
+    """The base to take a job of, None if what waits is better left to other workers.
+
+    `soon` says that the loaded base will have work in a moment.
+    """
+    others = [c for c in candidates if c.change_us and _is_worth_it(c, soon)]
     oldest = min(others, key=lambda candidate: candidate.since_us, default=None)
     loaded = next((c for c in candidates if not c.change_us), None)
     if loaded is None or oldest is None:
@@ -43,9 +48,9 @@ def choose_base(candidates: Sequence[Candidate], now_us: int) -> Candidate | Non
     return oldest if loaded.since_us - oldest.since_us > patience_us else loaded
 
 
-def _is_worth_it(candidate: Candidate, now_us: int) -> bool:
-    if not candidate.elsewhere:
+def _is_worth_it(candidate: Candidate, soon: bool) -> bool:
+    if not candidate.elsewhere and not soon:
         return True
-    waited_us = now_us - candidate.since_us
+    waited_us = candidate.now_us - candidate.since_us
     # Who is idle with the base loaded takes the job at once, unless something is wrong with it.
     return waited_us > (2 if candidate.idle_elsewhere else 1) * candidate.change_us

@@ -6,15 +6,18 @@ from collections.abc import Callable, Collection, Sequence
 from lorajobs.engine.base import Engine
 from lorajobs.jobs import AppliedLora
 
+#: Seconds that loading a base may take at most, from a slow disk or the hub.
+LOAD_S = 1800.0
+
 
 class Bases:
     """Loads the base that a job needs in place of the one before."""
 
     def __init__(
-        self, open_engine: Callable[[str], Engine], say_base: Callable[[str, float], None]
+        self, open_engine: Callable[[str], Engine], say_base: Callable[[str, float, str], None]
     ) -> None:
-        """`open_engine` loads a base by its id; `say_base` hears what is loaded and how long
-        that took, seconds.
+        """`open_engine` loads a base by its id; `say_base` hears what is loaded, empty for nothing,
+        how long that took, seconds, and where its pristine weights lie.
         """
         self._open_engine = open_engine
         self._say_base = say_base
@@ -35,7 +38,7 @@ class Bases:
             begun = time.monotonic()
             self._engine = self._open_engine(model)
             self._model = model
-            self._say_base(model, time.monotonic() - begun)
+            self._say_base(model, time.monotonic() - begun, self._engine.placement())
         return self._engine
 
     def applied(self) -> Sequence[AppliedLora]:
@@ -56,5 +59,6 @@ class Bases:
 
     def _close(self) -> None:
         if self._engine is not None:
+            self._say_base("", 0.0, "")
             self._engine.close()
             self._engine = None

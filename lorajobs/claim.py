@@ -8,6 +8,7 @@ What is used of Celery's internals is pinned by tests/contract/test_celery_inter
 
 import json
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -17,16 +18,20 @@ from celery.worker import state as celery_state
 from celery.worker.request import Request
 from celery.worker.strategy import default as default_strategy
 
+from lorajobs.bases import LOAD_S
+from lorajobs.celery import KILL_GRACE_S
 from lorajobs.ending import Ending
 from lorajobs.errors import LoraJobsError, StoreUnavailable, TimeLimit, WorkerLost
 from lorajobs.jobs import Job, JobStatus, Lease, Outcome
-from lorajobs.parent import AdaptersOnTheWay, BaseElsewhere, Parent
+from lorajobs.parent import BaseElsewhere, Held, Parent
 from lorajobs.settlement import Settlement
 
 log = logging.getLogger(__name__)
 
 #: Seconds before a held ticket is looked at again.
 HOLD_S = 0.2
+#: Seconds between two tickets that are passed on to other workers.
+PASS_S = 1.0
 
 
 def held_leases() -> Sequence[Lease]:
@@ -41,7 +46,8 @@ class _Exchanged:
 
     content_type, content_encoding = "application/json", "utf-8"
 
-    def __init__(self, message: Any, job: Job) -> None:  # noqa: ANN401
+    def __init__(self, message: Any, job: Job, limit_s: float) -> None:  # noqa: ANN401
+        """`limit_s` is when the child is killed."""
         self._message = message
         loras = [f"{use.adapter.id}:{use.scale:g}" for use in job.spec.loras]
         args, kwargs = (job.id, job.attempt), {"model": job.spec.model, "loras": loras}
@@ -52,6 +58,7 @@ class _Exchanged:
             "retries": job.attempt - 1,
             "argsrepr": repr(args),
             "kwargsrepr": repr(kwargs),
+            "timelimit": (limit_s, None),
         }
         self.payload = [list(args), kwargs, {}]
         self.body = json.dumps(self.payload)
@@ -140,6 +147,76 @@ class JobRequest(Request):
             return None
 
 
+class TicketDesk:
+    """Exchanges the tickets that reach one consumer for jobs."""
+
+    def __init__(self, parent: Parent, consumer: Any, handle: Callable[..., None]) -> None:  # noqa: ANN401
+        """`handle` is what Celery does with a message that may run."""
+        self._parent = parent
+        self._consumer = consumer
+        self._handle = handle
+        #: until when, by the monotonic clock, no ticket is passed on to another worker again
+        self._passed_until = 0.0
+
+    def receive(self, message: Any, *rest: Any) -> None:  # noqa: ANN401
+        """Starts a job for the ticket, or keeps the ticket, or returns it.
+
+        `rest` is body, ack, reject and callbacks, as Celery gives them.
+        """
+        parent, page = self._parent, self._parent.page
+        if parent.is_draining():
+            Settlement(message, self._consumer).reject(requeue=True)
+            return
+        # Not ready, or still busy after a reconnect: the job must stay free for others.
+        if held_leases():
+            self._hold("busy", message, *rest)
+        elif not page.is_ready(self._consumer.pool.info["processes"]):
+            self._hold("loading", message, *rest)
+        else:
+            self._exchange(message, *rest)
+
+    def _exchange(self, message: Any, *rest: Any) -> None:  # noqa: ANN401
+        ticket, queue = str(message.headers["id"]), message.delivery_info["routing_key"]
+        try:
+            job = self._parent.claim(ticket, queue)
+        except BaseElsewhere as error:
+            if error.idle and time.monotonic() >= self._passed_until:
+                # To who is idle with that base; if it comes back, somebody was faster.
+                self._passed_until = time.monotonic() + PASS_S
+                Settlement(message, self._consumer).reject(requeue=True)
+            else:
+                self._hold(error.reason, message, *rest)
+        except Held as error:
+            self._hold(error.reason, message, *rest)
+        except LoraJobsError as error:
+            log.warning("ticket held: %s", error)
+            self._hold("error", message, *rest)
+        except Exception:
+            # Out of here it would end the worker, and the next one with the same ticket.
+            log.exception("ticket held")
+            self._hold("error", message, *rest)
+        else:
+            self._start(job, message, rest[-1])
+
+    def _start(self, job: Job | None, message: Any, callbacks: Any) -> None:  # noqa: ANN401
+        settle = Settlement(message, self._consumer)
+        if job is None:
+            settle.ack()
+            return
+        parent = self._parent
+        parent.metrics.claimed(job)
+        # From here on the child is expected to move.
+        parent.page.say_alive(parent.settings.step_timeout_s)
+        # Loading a base is not the job's own time.
+        load_s = 0.0 if job.spec.model == parent.base else LOAD_S
+        exchanged = _Exchanged(message, job, parent.settings.max_runtime_s + KILL_GRACE_S + load_s)
+        self._handle(exchanged, None, settle.ack, settle.reject, callbacks)
+
+    def _hold(self, reason: str, *delivery: Any) -> None:  # noqa: ANN401
+        self._parent.metrics.held(reason)
+        self._consumer.timer.call_after(HOLD_S, self.receive, delivery)
+
+
 class TicketTask(Task):
     """Base of the one task that tickets name."""
 
@@ -152,49 +229,6 @@ class TicketTask(Task):
 
     def Strategy(self, task: Any, app: Any, consumer: Any) -> Callable[..., None]:  # noqa: ANN401
         """Builds the function that every message of this task goes through."""
-        handle = default_strategy(task, app, consumer)
-        parent = type(self).parent
         TicketTask.timer = consumer.timer
-        passed: list[str] = []
-
-        def hold(reason: str, *delivery: Any) -> None:  # noqa: ANN401
-            parent.metrics.held(reason)
-            consumer.timer.call_after(HOLD_S, on_ticket, delivery)
-
-        def on_ticket(message: Any, body: Any, ack: Any, reject: Any, callbacks: Any) -> None:  # noqa: ANN401
-            if parent.is_draining():
-                Settlement(message, consumer).reject(requeue=True)
-                return
-            # Not ready, or still busy after a reconnect: the job must stay free for others.
-            ready, busy = parent.page.is_ready(consumer.pool.info["processes"]), held_leases()
-            if busy or not ready:
-                hold("busy" if busy else "loading", message, body, ack, reject, callbacks)
-                return
-            ticket, queue = str(message.headers["id"]), message.delivery_info["routing_key"]
-            try:
-                job = parent.claim(ticket, queue)
-            except BaseElsewhere:
-                if passed == [ticket]:
-                    hold("base", message, body, ack, reject, callbacks)
-                    return
-                # To who has the base; if it comes back, everybody is busy.
-                passed[:] = [ticket]
-                Settlement(message, consumer).reject(requeue=True)
-                return
-            except AdaptersOnTheWay:
-                hold("adapters", message, body, ack, reject, callbacks)
-                return
-            except LoraJobsError as error:
-                log.warning("ticket held: %s", error)
-                hold("error", message, body, ack, reject, callbacks)
-                return
-            if job is None:
-                Settlement(message, consumer).ack()
-            else:
-                parent.metrics.claimed(job)
-                # From here on the child is expected to move.
-                parent.page.say_alive(parent.settings.step_timeout_s)
-                settle = Settlement(message, consumer)
-                handle(_Exchanged(message, job), None, settle.ack, settle.reject, callbacks)
-
-        return on_ticket
+        handle = default_strategy(task, app, consumer)
+        return TicketDesk(type(self).parent, consumer, handle).receive

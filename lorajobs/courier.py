@@ -12,7 +12,7 @@ from celery import Celery, bootsteps
 from lorajobs.catalog import Catalog
 from lorajobs.celery import COURIER_QUEUE, make_app
 from lorajobs.document import job_document
-from lorajobs.errors import JobNotFound, LoraJobsError
+from lorajobs.errors import JobNotFound, LoraJobsError, StorageUnavailable
 from lorajobs.guarded_http import GuardedHttp
 from lorajobs.jobs import Job
 from lorajobs.metrics import CourierMetrics
@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 
 #: Deliveries that may wait for a thread, and jobs erased in one round.
 BATCH = 32
+#: Seconds until the pictures of a job that could not be erased are tried again.
+LATER_S = 600.0
 #: Many more than one receiver is sent at a time, and nearly always all of them wait for answers.
 THREADS = 32
 MESSAGES_PER_THREAD = 1
@@ -78,8 +80,14 @@ class Courier:
 
     def _erase_spent(self) -> None:
         for job_id in self._store.spent(BATCH):
-            # The pictures first: if this fails, the record still tells of them.
-            self._objects.delete(Job.folder_of(job_id))
+            try:
+                # The pictures first: if this fails, the record still tells of them.
+                self._objects.delete(Job.folder_of(job_id))
+            except (StorageUnavailable, OSError) as error:
+                # One that cannot be erased must not hold up the others.
+                log.warning("job %s is not erased yet: %s", job_id, error)
+                self._store.keep(job_id, LATER_S)
+                continue
             with suppress(JobNotFound):
                 self._store.delete(job_id)
                 self.metrics.erased()

@@ -5,7 +5,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from lorajobs.jobs import AdapterUse, Job, JobSpec, Output, Webhook
 from lorajobs.storage.base import ObjectStore
-from lorajobs.store import Place
+from lorajobs.store import Crew, Place
 
 Document = dict[str, object]
 
@@ -28,7 +28,8 @@ def job_document(
         "cancel_requested": job.cancel_requested,
         "input": input_document(job.spec),
         "applied_loras": [
-            lora.model_dump() | {"id": without_secrets(lora.id)} for lora in job.applied_loras
+            lora.model_dump(mode="json") | {"id": without_secrets(lora.id)}
+            for lora in job.applied_loras
         ],
         "warnings": [warning.model_dump() for warning in job.warnings],
         "queue": queue,
@@ -44,16 +45,16 @@ def job_document(
     }
 
 
-def queue_document(place: Place, workers: int) -> Document:
+def queue_document(place: Place, crew: Crew) -> Document:
     """Where a job waits: jobs before it, the most that may run before it, when it will start.
 
     The estimate is in seconds, None if no worker serves the base or no job has ended yet.
     """
-    reason = "no_worker" if not workers else "retry" if place.delayed else "waiting"
+    reason = "no_worker" if not crew.workers else "retry" if place.delayed else "waiting"
     return {
         "position": place.position,
         "ahead_max": place.ahead_max,
-        "eta_s": place.starts_in_s(workers),
+        "eta_s": place.starts_in_s(crew),
         "reason": reason,
     }
 
@@ -89,7 +90,7 @@ def _webhook(webhook: Webhook) -> Document:
 
 def _lora(use: AdapterUse) -> Document:
     adapter = use.adapter
-    if adapter.trusted:
+    if adapter.registered:
         return {"id": adapter.id, "scale": use.scale}
     # The file too: the same reference may hold several later, if it does not already.
     reference = without_secrets(adapter.id)

@@ -8,10 +8,17 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from lorajobs.errors import JobNotFound, LoraJobsError, NoRoomAhead, StoreUnavailable
-from lorajobs.jobs import Adapter, Job, shas_of
+from lorajobs.errors import (
+    JobNotFound,
+    LoraJobsError,
+    NoRoomAhead,
+    StorageUnavailable,
+    StoreUnavailable,
+)
+from lorajobs.groups import shas_of
+from lorajobs.jobs import Job, PinnedFile
 from lorajobs.report import FetchReport
-from lorajobs.store import LeaseStore
+from lorajobs.store import LeaseStore, Workers
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +28,8 @@ THREADS = 4
 AHEAD = 16
 PERIOD_S = 0.5
 RETRY_S = 2.0
+#: Seconds between two tries at most.
+LONGEST_S = 60.0
 #: Seconds without a fetch once the disk holds nothing but what waiting jobs need.
 FULL_S = 2.0
 
@@ -39,11 +48,27 @@ class Shelf(Protocol):
     def keep(self, sha256: str) -> bool:
         """True if the file is on this machine's disk; it then stays until well after a look."""
 
-    def ensure(self, adapter: Adapter, *, ahead: bool) -> AbstractContextManager[Found]:
+    def ensure(self, adapter: PinnedFile, *, ahead: bool) -> AbstractContextManager[Found]:
         """Fetches the file unless it is here, and holds it.
 
         Raises: LoraJobsError; trying again can help if it is retryable. NoRoomAhead.
         """
+
+
+class Fleet:
+    """The machines whose workers may run a job, this one among them."""
+
+    def __init__(self, workers: Workers, host: str) -> None:
+        self._workers = workers
+        self.host = host
+
+    def hosts(self, model: str) -> int:
+        """On how many machines this base is served.
+
+        Raises: StoreUnavailable.
+        """
+        live = [worker for worker in self._workers.workers() if worker.serves(model)]
+        return len({self.host, *(worker.name.partition("@")[2] for worker in live)})
 
 
 class Fetcher:
@@ -53,12 +78,14 @@ class Fetcher:
         self,
         store: LeaseStore,
         shelf: Shelf,
+        fleet: Fleet,
         models: Sequence[str],
         max_attempts: int,
         report: Callable[[FetchReport], None] = lambda report: None,
     ) -> None:
         self._store = store
         self._shelf = shelf
+        self._fleet = fleet
         self._models = models
         self._max_attempts = max_attempts
         self._report = report
@@ -112,8 +139,8 @@ class Fetcher:
     def _bring(self, job_id: str) -> None:
         try:
             job = self._store.get(job_id)
-            for use in job.spec.loras:
-                self._fetch(job, use.adapter)
+            for file in (file for use in job.spec.loras for file in use.adapter.files):
+                self._fetch(job, file)
         except JobNotFound:
             pass
         except StoreUnavailable as error:
@@ -121,7 +148,7 @@ class Fetcher:
         except Exception:
             log.exception("job %s: nothing fetched ahead", job_id)
 
-    def _fetch(self, job: Job, adapter: Adapter) -> None:
+    def _fetch(self, job: Job, adapter: PinnedFile) -> None:
         try:
             with self._shelf.ensure(adapter, ahead=True) as found:
                 self._failed.pop(adapter.sha256, None)
@@ -133,12 +160,24 @@ class Fetcher:
             log.info("job %s: no room yet for %s", job.id, adapter.sha256)
         except LoraJobsError as error:
             self._report(FetchReport(base=job.spec.model, fetched=False))
-            tries = self._failed.get(adapter.sha256, (0, 0.0))[0] + 1
-            self._failed[adapter.sha256] = tries, time.monotonic() + RETRY_S**tries
-            if error.retryable and tries < self._max_attempts:
-                log.warning("job %s: try %d: %s", job.id, tries, error.detail)
-                return
+            self._count(job, adapter, error)
+
+    def _count(self, job: Job, adapter: PinnedFile, error: LoraJobsError) -> None:
+        """Plans the next try, or fails the job where no machine can help it any more."""
+        tries = self._failed.get(adapter.sha256, (0, 0.0))[0] + 1
+        self._failed[adapter.sha256] = tries, time.monotonic() + min(RETRY_S**tries, LONGEST_S)
+        # What all jobs share says nothing of this one's source.
+        is_shared = isinstance(error, StoreUnavailable | StorageUnavailable)
+        if is_shared or (error.retryable and tries < self._max_attempts):
+            log.warning("job %s: try %d: %s", job.id, tries, error.detail)
+            return
+        if not error.retryable:
+            failed = self._store.refuse(job.id, error.as_job_error())
+        else:
+            hosts = self._fleet.hosts(job.spec.model)
+            failed = self._store.refuse(job.id, error.as_job_error(), self._fleet.host, hosts)
+        if failed:
             # The next job that names it is due a fresh start: its source may be back by then.
             del self._failed[adapter.sha256]
-            self._store.refuse(job.id, error.as_job_error())
-            log.warning("job %s: refused: %s", job.id, error.detail)
+        what = "refused" if failed else "given up on this machine"
+        log.warning("job %s: %s: %s", job.id, what, error.detail)

@@ -1,11 +1,13 @@
 """A job, its states and the table of allowed transitions; the vocabulary of every other file."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
+
+from lorajobs.groups import group_of, key_of
 
 
 class JobStatus(StrEnum):
@@ -57,8 +59,8 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Adapter(Frozen):
-    """A LoRA pinned to bytes: whatever happens to its source, a job keeps this version."""
+class PinnedFile(Frozen):
+    """A weight file pinned to bytes: whatever happens to its source, a job keeps this version."""
 
     #: registered id, or the reference as the client gave it
     id: str
@@ -67,16 +69,40 @@ class Adapter(Frozen):
     location: str
     #: commit, version id or `sha256:…`
     revision: str
-    #: of the weight file; names it in every cache
+    #: names it in every cache
     sha256: str
     bytes: int
     weight_name: str
+    #: True if the operator registered it, so that HF_TOKEN may serve it
+    trusted: bool = False
+
+
+class Embeddings(PinnedFile):
+    """The trained tokens beside a LoRA (pivotal tuning), as a prompt calls them, by row."""
+
+    tokens: tuple[str, ...]
+
+
+class Adapter(PinnedFile):
+    """A LoRA pinned to bytes."""
+
     #: `adapter_config.json` of a PEFT folder, else None
     peft_config: dict[str, object] | None = None
     #: the base that its source names, as written there
     base: str | None = None
-    #: True if the operator registered it, so that HF_TOKEN may serve it
-    trusted: bool = False
+    #: True if it is registered under its id
+    registered: bool = False
+    embeddings: Embeddings | None = None
+
+    @property
+    def files(self) -> Sequence[PinnedFile]:
+        """All that a worker needs of it, the LoRA first."""
+        return (self, self.embeddings) if self.embeddings else (self,)
+
+    @property
+    def key(self) -> str:
+        """Names it in a group."""
+        return key_of(self.sha256, self.embeddings.sha256 if self.embeddings else None)
 
 
 class AdapterUse(Frozen):
@@ -96,15 +122,12 @@ class OutputFormat(Frozen):
 #: A head start in the queue, see `store.QueueRules`.
 Priority = Literal["low", "normal", "high"]
 
-
 #: What an adapter that cannot be applied does to its job: it fails, or goes on without, warned.
 OnLoraError = Literal["fail", "skip"]
-
 
 #: What a webhook may tell, and what it tells if nothing else is asked: how the job ended.
 WebhookEvent = Literal["started", "progress", "succeeded", "failed", "canceled", "expired"]
 ENDS: tuple[WebhookEvent, ...] = ("succeeded", "failed", "canceled", "expired")
-
 
 #: Whom a registered adapter is there for: its owner alone, or everyone.
 Visibility = Literal["private", "public"]
@@ -115,16 +138,6 @@ class Webhook(Frozen):
 
     url: str
     events: tuple[WebhookEvent, ...] = ENDS
-
-
-def group_of(adapters: Iterable[tuple[str, float]]) -> str:
-    """Names a set of (sha256, scale); between jobs of one group nothing has to be swapped."""
-    return ",".join(sorted(f"{sha256}@{scale!r}" for sha256, scale in adapters))
-
-
-def shas_of(group: str) -> Sequence[str]:
-    """The SHA-256 of each adapter in a group's name."""
-    return [use.split("@")[0] for use in group.split(",") if use]
 
 
 class JobSpec(Frozen):
@@ -156,7 +169,7 @@ class JobSpec(Frozen):
     @property
     def group(self) -> str:
         """The name of the set of adapters that the job needs."""
-        return group_of((use.adapter.sha256, use.scale) for use in self.loras)
+        return group_of((use.adapter.key, use.scale) for use in self.loras)
 
 
 class AppliedLora(Frozen):
@@ -174,6 +187,14 @@ class AppliedLora(Frozen):
     effective_scale: float | None = None
     #: True if a module has no alpha anywhere, so that it was taken to equal the rank
     alpha_assumed: bool = False
+    #: of its trained tokens' file, and what a prompt calls them
+    embeddings_sha256: str | None = None
+    tokens: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """See `Adapter.key`."""
+        return key_of(self.sha256, self.embeddings_sha256)
 
 
 class Output(Frozen):

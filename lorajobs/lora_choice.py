@@ -14,6 +14,7 @@ from lorajobs.errors import (
 )
 from lorajobs.field_errors import blamed, listed, shown
 from lorajobs.jobs import Adapter, AdapterUse, JobWarning
+from lorajobs.lora_errors import LoraTokenClash
 from lorajobs.request import MAX_LORAS, JobRequest, LoraRequest
 
 #: Below, most adapters do little; above, most break the picture.
@@ -96,10 +97,12 @@ class LoraChoice:
         Raises: LoraRefused with a pointer, unless it is to be skipped.
         """
         found: dict[str, JobWarning] = {}
+        spoken: dict[str, str] = {}
         for choice in choices:
             try:
                 with blamed(choice.pointer):
                     self._library.require_fit(choice.use.adapter, entry)
+                    _require_own_tokens(choice.use.adapter, spoken)
             except LoraRefused as error:
                 if not skip:
                     raise
@@ -146,6 +149,18 @@ def _check_distinct(choices: Sequence[Choice]) -> None:
         if earlier != choice.pointer:
             detail = f"is the same adapter as {earlier} (same sha256); give one scale for both"
             raise ValidationFailed("", FieldError(choice.pointer, detail))
+
+
+def _require_own_tokens(adapter: Adapter, spoken: dict[str, str]) -> None:
+    """Refuses tokens that an earlier adapter brings, and notes the others in `spoken`."""
+    tokens = adapter.embeddings.tokens if adapter.embeddings else ()
+    taken = [token for token in tokens if token in spoken]
+    if taken:
+        raise LoraTokenClash(
+            f"{adapter.id} brings the token {taken[0]}, and so does {spoken[taken[0]]}; a prompt "
+            "could not tell them apart: use one of the two, or name other tokens in its card"
+        )
+    spoken.update(dict.fromkeys(tokens, adapter.id))
 
 
 def _base_warning(choice: Choice, entry: ModelEntry) -> JobWarning | None:

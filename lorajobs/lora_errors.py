@@ -6,6 +6,7 @@ LoraRefused
 ├── LoraShapeMismatch   lora_shape_mismatch
 ├── LoraNotFinite       lora_not_finite
 ├── LoraUnsupported     lora_unsupported_format
+├── LoraTokenClash      lora_token_clash
 └── LoraNoEffect        lora_no_effect
 """
 
@@ -40,6 +41,12 @@ class LoraUnsupported(LoraRefused):
     """The adapter's format or configuration is known, but not served."""
 
     code, title = "lora_unsupported_format", "The adapter's format is not supported"
+
+
+class LoraTokenClash(LoraRefused):
+    """Two adapters bring trained tokens of one name, or the base has a token of that name."""
+
+    code, title = "lora_token_clash", "The adapter's tokens have names that are taken"
 
 
 class LoraNoEffect(LoraRefused):

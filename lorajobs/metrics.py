@@ -32,7 +32,7 @@ SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 6
 #: The same on both sides of a start that was predicted right.
 ERRORS = (-600, -120, -30, -10, -3, -1, 0, 1, 3, 10, 30, 120, 600)
 #: Why a ticket that reached a worker had to wait there.
-HELD = ("loading", "busy", "adapters", "error")
+HELD = ("loading", "busy", "adapters", "base", "lost", "error")
 #: Where an attempt's adapters were: on the base, on this machine's disk, elsewhere.
 TIERS = ("applied", "disk", "remote")
 STATES = ("loading", "warm", DRAINING)

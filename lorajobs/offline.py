@@ -48,11 +48,12 @@ def make(
     engine = DiffusersEngine(catalog.require(spec.model), settings)
     engine.load()
     skipped: list[JobWarning] = []
+    local: list[LocalAdapter] = []
     faults = Faults(spec.on_lora_error, skipped)
     with ExitStack() as held:
-        files = [held.enter_context(library.ensure(use.adapter)) for use in spec.loras]
-        uses = zip(spec.loras, files, strict=True)
-        local = [LocalAdapter(use, file.path) for use, file in uses]
+        for use in spec.loras:
+            files = [held.enter_context(library.ensure(file)) for file in use.adapter.files]
+            local.append(LocalAdapter(use, *(file.path for file in files)))
         applied = engine.apply(faults.without(local, engine))
     made = engine.generate(spec, lambda step: progress("denoising", step, steps))
     pictures = [

@@ -2,24 +2,31 @@
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from lorajobs.base_choice import Candidate, choose_base
 from lorajobs.catalog import Catalog, ModelEntry
-from lorajobs.jobs import Job, group_of, shas_of
+from lorajobs.groups import group_of, shas_of
+from lorajobs.jobs import Job, Lease
 from lorajobs.metrics import WorkerMetrics
 from lorajobs.policy import SwapCost, choose
 from lorajobs.settings import Settings
-from lorajobs.snapshot import Snapshot, WaitingJob
-from lorajobs.store import LeaseStore, Rescuing, Workers, WorkerState
+from lorajobs.snapshot import SNAPSHOT_LIMIT, Snapshot, WaitingJob
+from lorajobs.store import LeaseStore, Rescuing, Trade, Workers, WorkerState
+from lorajobs.store_errors import RecordUnreadable
 from lorajobs.tickets import TicketQueue
 from lorajobs.worker_page import WorkerPage
 
 #: How often a claim chooses anew when another worker took its job first.
 CHOICES = 3
-#: Jobs that went to other workers are never forgotten one by one.
-REMEMBERED = 1000
+#: Groups of which it is remembered since when they wait for their adapters.
+REMEMBERED = 4096
+#: Groups that are looked at if of the usual few none can run here.
+WIDE = 1024
+#: Seconds until a job whose record cannot be read may be claimed again.
+UNREADABLE_S = 5.0
 #: What an adapter costs from host memory and from the page cache of the disk, seconds; as
 #: `make bench-swap` measures them, and only their order matters.
 HOST_S, DISK_S = 0.005, 0.06
@@ -27,12 +34,26 @@ HOST_S, DISK_S = 0.005, 0.06
 NOTHING_APPLIED = "-"
 
 
-class AdaptersOnTheWay(Exception):
-    """Jobs wait, but the adapters of none of them are on this machine yet."""
+class Held(Exception):
+    """Jobs wait, but this worker can take none just now; its ticket stays."""
+
+    reason = "lost"
 
 
-class BaseElsewhere(Exception):
-    """Jobs wait, but only for bases that other workers have loaded."""
+class AdaptersOnTheWay(Held):
+    """The adapters of none of them are on this machine yet."""
+
+    reason = "adapters"
+
+
+class BaseElsewhere(Held):
+    """They need bases that other workers have loaded; `idle` if one of these does nothing."""
+
+    reason = "base"
+
+    def __init__(self, *, idle: bool) -> None:
+        super().__init__()
+        self.idle = idle
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,34 +75,47 @@ class Parent:
     metrics: WorkerMetrics = field(default_factory=WorkerMetrics)
     #: set while the worker takes no jobs
     draining: threading.Event = field(default_factory=threading.Event)
-    #: when each job was first found waiting for its adapters, by the monotonic clock
-    _asked: dict[str, float] = field(default_factory=dict)
+    #: when each group was first and last found waiting for its adapters, by the monotonic clock
+    _asked: OrderedDict[str, tuple[float, float]] = field(default_factory=OrderedDict)
 
     def claim(self, ticket: str, queue: str) -> Job | None:
         """Claims the best waiting job for this ticket of this queue; None if nothing waits.
 
-        Raises: AdaptersOnTheWay, BaseElsewhere, StoreUnavailable.
+        Raises: Held, RecordUnreadable, StoreUnavailable.
         """
         for _ in range(CHOICES):
             entry, chosen = self._choose(queue)
             job_id = chosen.id if chosen else None
             # A job of another base leaves this queue with a job more than it has tickets.
             is_other = entry.queue != queue
-            pushed = self.queue.envelope(queue) if is_other else None
-            lease = self.store.claim(entry.id, job_id, self.name, ticket, pushed)
+            given = self.queue.envelope(queue) if is_other else None
+            trade = Trade(given, entry.queue) if given else None
+            lease = self.store.claim(entry.id, job_id, self.name, ticket, trade)
             if lease is not None:
-                if is_other and pushed is None:
+                if is_other and given is None:
                     self.queue.publish(queue)
-                self._asked.pop(lease.job_id, None)
-                return self.store.get(lease.job_id)
+                return self._read(lease)
             if chosen is None:
                 return None
-        return None
+        raise Held
+
+    def _read(self, lease: Lease) -> Job:
+        try:
+            return self.store.get(lease.job_id)
+        except RecordUnreadable as error:
+            # Others may be of the version that wrote it.
+            self.store.requeue(lease, error.as_job_error(), delay_s=UNREADABLE_S, refund=True)
+            raise
 
     @property
     def base(self) -> str:
-        """The id of the base that is loaded, or will be."""
-        return self.page.base() or self.entries[0].id
+        """The id of the base that is loaded, empty if none is."""
+        return self.page.base()
+
+    @property
+    def shown_base(self) -> str:
+        """The same, or the one that is loaded first."""
+        return self.base or self.entries[0].id
 
     def is_draining(self) -> bool:
         """True if the worker takes no jobs: an operator said so, or it shuts down."""
@@ -89,48 +123,49 @@ class Parent:
 
     def _choose(self, queue: str) -> tuple[ModelEntry, WaitingJob | None]:
         cost_s = self._costs()
-        if len(self.entries) == 1:
-            (entry,) = self.entries
-            chosen = choose(self._snapshot(entry), entry.window_us, cost_s)
-            if chosen and not self._may_run(chosen, cost_s):
-                raise AdaptersOnTheWay
-            return entry, chosen
-        now_us = time.time_ns() // 1000
-        others = [worker for worker in self.workers.workers() if worker.name != self.name]
-        found: Mapping[str, Candidate] = {
-            entry.id: candidate
-            for entry in self.entries
-            if (candidate := self._candidate(entry, others, cost_s))
-        }
-        entries = {entry.id: entry for entry in self.entries}
-        runnable = [c for c in found.values() if self._may_run(c.job, cost_s)]
-        if runnable:
-            taken = choose_base(runnable, now_us)
-            if taken is None:
-                raise BaseElsewhere
-            return entries[taken.model], taken.job
-        if found:
+        others: Sequence[WorkerState] = ()
+        if len(self.entries) > 1:
+            others = [worker for worker in self.workers.workers() if worker.name != self.name]
+        found = [c for entry in self.entries if (c := self._candidate(entry, others, cost_s))]
+        runnable = [c for c in found if cost_s(c.job.group) is not None]
+        if not found:
+            return next(entry for entry in self.entries if entry.queue == queue), None
+        # While the loaded base's own adapters are on the way, another base has time.
+        soon = any(not c.change_us for c in found if c not in runnable)
+        taken = choose_base(runnable, soon=soon)
+        if taken is not None:
+            return next(entry for entry in self.entries if entry.id == taken.model), taken.job
+        if soon or not runnable:
             raise AdaptersOnTheWay
-        return next(entry for entry in self.entries if entry.queue == queue), None
+        raise BaseElsewhere(idle=any(c.idle_elsewhere for c in runnable))
 
-    def _snapshot(self, entry: ModelEntry) -> Snapshot:
+    def _look(
+        self, entry: ModelEntry, cost_s: SwapCost, limit: int = SNAPSHOT_LIMIT
+    ) -> tuple[Snapshot, WaitingJob | None]:
+        """The queue of one base, and the job to take next."""
         loaded = NOTHING_APPLIED
         if entry.id == self.base:
-            loaded = group_of((lora.sha256, lora.scale) for lora in self.page.loaded())
-        return self.store.snapshot(entry.id, self.name, loaded)
+            loaded = group_of((lora.key, lora.scale) for lora in self.page.loaded())
+        snapshot = self.store.snapshot(entry.id, self.name, loaded, limit)
+        chosen = choose(snapshot, entry.window_us, cost_s)
+        is_here = chosen is not None and cost_s(chosen.group) is not None
+        if not is_here and limit < WIDE and snapshot.is_cut(limit):
+            # Behind all that is on its way something may be here.
+            return self._look(entry, cost_s, WIDE)
+        return snapshot, chosen
 
     def _candidate(
         self, entry: ModelEntry, others: Sequence[WorkerState], cost_s: SwapCost
     ) -> Candidate | None:
-        snapshot = self._snapshot(entry)
-        chosen = choose(snapshot, entry.window_us, cost_s)
+        snapshot, chosen = self._look(entry, cost_s)
         if chosen is None:
             return None
-        warm = [worker for worker in others if worker.model == entry.id and worker.takes_jobs]
+        warm = [w for w in others if w.model == entry.id and w.state == "warm"]
         change_us = max(1, int(1_000_000 * self.page.load_s(entry.id)))
         return Candidate(
             model=entry.id,
             job=chosen,
+            now_us=snapshot.now_us,
             since_us=snapshot.turns[0].since_us,
             change_us=0 if entry.id == self.base else change_us,
             window_us=entry.window_us,
@@ -146,18 +181,19 @@ class Parent:
             needed = shas_of(group)
             # The attempt holds the file, whatever is in memory.
             if not all(self.is_here(sha256) for sha256 in needed):
-                return None
+                return self._awaited(group)
             return sum(HOST_S if sha256 in resident else DISK_S for sha256 in needed)
 
         return cost_s
 
-    def _may_run(self, chosen: WaitingJob, cost_s: SwapCost) -> bool:
-        """False while its adapters are on the way; a fetcher that gets nowhere is given up."""
-        if cost_s(chosen.group) is not None:
-            return True
-        now = time.monotonic()
+    def _awaited(self, group: str) -> float | None:
+        """None while the fetcher may still bring it; then the attempt itself finds out."""
+        now, timeout_s = time.monotonic(), self.settings.fetch_timeout_s
+        first, last = self._asked.pop(group, (now, now))
+        if now - last > timeout_s:
+            # Nothing waited for it meanwhile.
+            first = now
+        self._asked[group] = first, now
         if len(self._asked) > REMEMBERED:
-            self._asked.clear()
-        asked = self._asked.setdefault(chosen.id, now)
-        # It refused nothing either: the attempt itself finds out.
-        return now - asked >= self.settings.fetch_timeout_s
+            self._asked.popitem(last=False)
+        return timeout_s if now - first >= timeout_s else None

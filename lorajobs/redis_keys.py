@@ -3,7 +3,6 @@
 import math
 import time
 from collections.abc import Sequence
-from importlib.resources import files
 from typing import Any
 
 import redis
@@ -11,6 +10,7 @@ import redis
 from lorajobs.api_keys import Allowance, ApiKey
 from lorajobs.redis_client import connect, translated
 from lorajobs.redis_notices import PREFIX
+from lorajobs.redis_scripts import load
 from lorajobs.settings import Settings
 
 
@@ -22,12 +22,8 @@ class RedisApiKeys:
         self._redis: Any = client
         self._prefix = prefix
         self._hash = f"{prefix}:keys"
-        folder = files("lorajobs") / "lua"
-        head = (folder / "keys.lua").read_text()
-        self._add, self._spend = (
-            client.register_script(head + (folder / name).read_text())
-            for name in ("add_key.lua", "spend.lua")
-        )
+        scripts = load(client, "add_key", "spend")
+        self._add, self._spend = scripts["add_key"], scripts["spend"]
 
     def add(self, key: ApiKey) -> bool:
         with translated():

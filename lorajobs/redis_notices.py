@@ -1,13 +1,13 @@
 """The job store on Redis: its scripts, and who is alive."""
 
-from collections.abc import Mapping, Sequence
-from importlib.resources import files
+from collections.abc import Sequence
 from typing import Any
 
 import redis
 
 from lorajobs.redis_client import translated
 from lorajobs.redis_record import dump_worker, load_worker
+from lorajobs.redis_scripts import load
 from lorajobs.store import WorkerState
 
 PREFIX = "lorajobs"
@@ -23,12 +23,7 @@ class RedisNotices:
         # redis-py types each reply as str | bytes | awaitable; ours are str (decode_responses).
         self._redis: Any = client
         self._prefix = prefix
-        folder = files("lorajobs") / "lua"
-        head = (folder / "keys.lua").read_text()
-        self._scripts: Mapping[str, Any] = {
-            name: client.register_script(head + (folder / f"{name}.lua").read_text())
-            for name in _SCRIPTS
-        }
+        self._scripts = load(client, *_SCRIPTS)
 
     def _run(self, script: str, *argv: str | int) -> Any:  # noqa: ANN401
         with translated():
@@ -36,6 +31,11 @@ class RedisNotices:
 
     def _key(self, *parts: str) -> str:
         return ":".join((self._prefix, *parts))
+
+    def keep(self, job_id: str, seconds: float) -> None:
+        with translated():
+            due_ms = (int(self._redis.time()[0]) + seconds) * 1000
+            self._redis.zadd(self._key("kept"), {job_id: int(due_ms)}, xx=True)
 
     def put_worker(self, worker: WorkerState, ttl_s: float) -> None:
         with translated(), self._redis.pipeline() as pipe:

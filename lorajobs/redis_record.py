@@ -20,7 +20,8 @@ from lorajobs.jobs import (
     Stage,
 )
 from lorajobs.snapshot import Turn, WaitingGroup, WaitingJob
-from lorajobs.store import Place, WorkerState
+from lorajobs.store import Crew, Place, WorkerState
+from lorajobs.store_errors import RecordUnreadable
 from lorajobs.usage import gpu_s
 
 _WARNINGS = TypeAdapter(tuple[JobWarning, ...])
@@ -71,8 +72,18 @@ def load_worker(state: str) -> WorkerState:
 
 
 def load_job(record: Mapping[str, str]) -> Job:
-    """A job from its hash."""
+    """A job from its hash.
 
+    Raises: RecordUnreadable.
+    """
+    try:
+        return _load_job(record)
+    except (KeyError, ValueError) as error:
+        job_id = record.get("id", "?")
+        raise RecordUnreadable(f"job {job_id}: of another version of lorajobs: {error}") from error
+
+
+def _load_job(record: Mapping[str, str]) -> Job:
     def number(name: str) -> int | None:
         return int(record[name]) if record.get(name) else None
 
@@ -99,10 +110,11 @@ def load_job(record: Mapping[str, str]) -> Job:
 
 
 def _predicted_s(record: Mapping[str, str]) -> float | None:
-    position, service_ms, workers = (
-        int(record.get(name) or 0) for name in ("position", "service_ms", "workers")
+    position, service_ms, workers, idle = (
+        int(record.get(name) or 0) for name in ("position", "service_ms", "workers", "idle")
     )
-    return Place(position, position, False, service_ms / 1000 or None).starts_in_s(workers)
+    place = Place(position, position, False, service_ms / 1000 or None)
+    return place.starts_in_s(Crew(workers, idle))
 
 
 def load_place(row: Sequence[str | int]) -> Place:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import redis
 
-from lorajobs.errors import DeadlineExceeded, JobNotFinished, JobNotFound, QueueFull, WorkerLost
+from lorajobs.errors import JobNotFinished, JobNotFound, QueueFull, WorkerLost
 from lorajobs.job_page import JobFilter, JobPage
 from lorajobs.jobs import Job, JobError, JobStatus, Lease, Outcome
 from lorajobs.redis_client import connect, translated
@@ -19,20 +19,22 @@ from lorajobs.redis_record import (
     load_turn,
 )
 from lorajobs.settings import Settings
-from lorajobs.snapshot import Snapshot
+from lorajobs.snapshot import SNAPSHOT_LIMIT, Snapshot
 from lorajobs.store import (
     DEFAULT_RULES,
+    LATE,
+    NOBODY,
+    Crew,
     Place,
     Progress,
     QueueRules,
     Rescued,
     Signal,
     Submitted,
+    Trade,
 )
 from lorajobs.terms import DEFAULT_TERMS, ERASED, KEPT_S, Once, Terms, require_same
 
-#: How many keys, and groups of each, the policy sees.
-SNAPSHOT_LIMIT = 32
 _SWEEP_LIMIT = 100
 
 _SIGNALS = {0: Signal.LOST, 1: Signal.GO_ON, 2: Signal.CANCEL}
@@ -59,13 +61,13 @@ class RedisJobStore(RedisOutbox):
         ticket: Mapping[str, str] | None,
         *,
         window_us: int = 0,
-        workers: int = 0,
+        crew: Crew = NOBODY,
         terms: Terms = DEFAULT_TERMS,
     ) -> Submitted:
         """Writes and queues the job; its `created_ms` is this Redis's clock, not the caller's."""
         once = (*terms.once, KEPT_S * 1000) if terms.once else ("", "", 0)
         arguments = self._submission(job, ticket, terms)
-        answer = self._run("submit", *arguments, window_us, workers, *once)
+        answer = self._run("submit", *arguments, window_us, *crew, *once)
         self._require_accepted(answer, job.spec.model, terms)
         created_ms, is_new, place, job_id = answer
         place = load_place(place) if place else None
@@ -173,8 +175,10 @@ class RedisJobStore(RedisOutbox):
 
     # The worker's side
 
-    def snapshot(self, model: str, worker: str = "", loaded: str = "") -> Snapshot:
-        now, turns = self._run("snapshot", model, worker, loaded, SNAPSHOT_LIMIT)
+    def snapshot(
+        self, model: str, worker: str = "", loaded: str = "", limit: int = SNAPSHOT_LIMIT
+    ) -> Snapshot:
+        now, turns = self._run("snapshot", model, worker, loaded, limit)
         return Snapshot(now, [load_turn(row, loaded) for row in turns])
 
     def claim(
@@ -183,14 +187,16 @@ class RedisJobStore(RedisOutbox):
         job_id: str | None,
         worker: str,
         ticket: str,
-        pushed: Mapping[str, str] | None = None,
+        trade: Trade | None = None,
     ) -> Lease | None:
-        fresh = _pushed(pushed)
-        row = self._run("claim", model, job_id or "", worker, ticket, self._lease_ms, *fresh)
+        traded = (*_pushed(trade.given), trade.taken) if trade else ("", "", "")
+        error = LATE.model_dump_json()
+        known = (model, job_id or "", worker, ticket, self._lease_ms, error)
+        row = self._run("claim", *known, *traded)
         return Lease(row[0], int(row[1])) if row else None
 
-    def refuse(self, job_id: str, error: JobError) -> bool:
-        return bool(self._run("refuse", job_id, error.model_dump_json()))
+    def refuse(self, job_id: str, error: JobError, by: str = "", of: int = 1) -> bool:
+        return bool(self._run("refuse", job_id, error.model_dump_json(), by, of))
 
     def renew(self, lease: Lease, progress: Progress | None = None) -> Signal:
         return _SIGNALS[self._run("renew", *lease, self._lease_ms, *(progress or ()))]
@@ -221,13 +227,12 @@ class RedisJobStore(RedisOutbox):
 
     def rescue(self) -> Rescued:
         error = WorkerLost("the worker died on every attempt").as_job_error()
-        late = DeadlineExceeded("it waited longer than its start_deadline_s").as_job_error()
         ended, *models = self._run(
             "rescue",
             self._lease_ms,
             error.model_dump_json(),
             _SWEEP_LIMIT,
-            late.model_dump_json(),
+            LATE.model_dump_json(),
         )
         return Rescued(Counter(models), ended)
 

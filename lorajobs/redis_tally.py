@@ -1,11 +1,11 @@
 """The tally of a Redis or Valkey: one script that only reads."""
 
-from importlib.resources import files
 
 import redis
 
 from lorajobs.redis_client import connect, translated
 from lorajobs.redis_notices import PREFIX
+from lorajobs.redis_scripts import load
 from lorajobs.settings import Settings
 from lorajobs.tally import OVERDUE_S, RATE_MINUTES, BaseCount, Tally
 
@@ -14,9 +14,7 @@ class RedisTally:
     """A TallyKeeper beside RedisJobStore, on the same keys."""
 
     def __init__(self, client: redis.Redis, prefix: str = PREFIX) -> None:
-        folder = files("lorajobs") / "lua"
-        names = ("keys.lua", "tally.lua")
-        self._script = client.register_script("".join((folder / n).read_text() for n in names))
+        self._script = load(client, "tally")["tally"]
         self._prefix = prefix
 
     def tally(self) -> Tally:

@@ -286,3 +286,14 @@ class UsageQuery(Query):
     """The query of `GET /v1/usage`."""
 
     by: UsageBy = Field("key", description="`key`, `adapter` or `model`")
+
+
+class UploadQuery(Query):
+    """The query of `PUT /v1/loras/{id}`."""
+
+    base: str = Field(min_length=1, max_length=128, description="the id of its base model")
+    scale: float = Field(1.0, ge=MIN_SCALE, le=MAX_SCALE, description="a number from -5 to 5")
+    license: str | None = Field(
+        None, max_length=256, description="a string of at most 256 characters"
+    )
+    visibility: Visibility | None = Field(None, description="`private` or `public`")

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 
-from lorajobs.store import WorkerState
+from lorajobs.store import Crew, WorkerState
 
 #: Seconds; a worker says that it lives every 1.5 s.
 KEPT_S = 1.0
@@ -23,8 +23,8 @@ class Roster:
         self._clock = clock
         self._seen: tuple[float, Sequence[WorkerState]] | None = None
 
-    def serving(self, model: str) -> int:
-        """How many take jobs of this base.
+    def serving(self, model: str) -> Crew:
+        """Who takes jobs of this base.
 
         Raises: StoreUnavailable.
         """
@@ -32,4 +32,6 @@ class Roster:
         seen = self._seen
         if seen is None or self._clock() - seen[0] >= self._kept_s:
             seen = self._seen = self._clock(), self._ask()
-        return sum(worker.serves(model) and worker.takes_jobs for worker in seen[1])
+        own = [worker for worker in seen[1] if worker.serves(model) and worker.takes_jobs]
+        idle = [worker for worker in own if worker.state == "warm" and worker.job_id is None]
+        return Crew(len(own), len(idle))

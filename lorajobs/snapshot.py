@@ -4,13 +4,16 @@ from collections.abc import Sequence
 from itertools import zip_longest
 from typing import NamedTuple
 
+#: How many keys, and groups of each, the policy sees.
+SNAPSHOT_LIMIT = 32
+
 
 class WaitingJob(NamedTuple):
     """A job that a worker may claim; `score_us`, Unix microseconds, orders the queue."""
 
     id: str
     score_us: int
-    #: the adapters that it needs, as `jobs.group_of` names them
+    #: the adapters that it needs, as `groups.group_of` names them
     group: str
 
 
@@ -45,6 +48,10 @@ class Snapshot(NamedTuple):
     now_us: int
     #: the keys that wait longest, at most 32
     turns: Sequence[Turn]
+
+    def is_cut(self, limit: int = SNAPSHOT_LIMIT) -> bool:
+        """True if a larger limit may show more."""
+        return len(self.turns) >= limit or any(len(turn.groups) >= limit for turn in self.turns)
 
     def next(self, limit: int) -> Sequence[WaitingJob]:
         """The oldest job of each key, then of each key's next group, and so on."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import NamedTuple, Protocol
 
+from lorajobs.errors import DeadlineExceeded
 from lorajobs.job_page import JobFilter, JobPage
 from lorajobs.jobs import (
     AppliedLora,
@@ -16,7 +17,7 @@ from lorajobs.jobs import (
     Stage,
 )
 from lorajobs.outbox import DeliveryLog, Outbox
-from lorajobs.snapshot import Snapshot
+from lorajobs.snapshot import SNAPSHOT_LIMIT, Snapshot
 from lorajobs.terms import DEFAULT_TERMS, Once, Terms
 
 
@@ -47,6 +48,28 @@ class QueueRules(NamedTuple):
 DEFAULT_RULES = QueueRules()
 
 
+class Crew(NamedTuple):
+    """Who serves a base."""
+
+    workers: int
+    #: of these, those that have no job
+    idle: int
+
+
+NOBODY = Crew(0, 0)
+#: The end of a job that did not start in time.
+LATE = DeadlineExceeded("it waited longer than its start_deadline_s").as_job_error()
+
+
+class Trade(NamedTuple):
+    """How a claim makes good that its ticket was another base's."""
+
+    #: a ticket for that base's queue
+    given: Mapping[str, str]
+    #: the queue of the job's own base, which has a ticket too many now
+    taken: str
+
+
 class Place(NamedTuple):
     """Where a waiting job stands in its queue."""
 
@@ -59,12 +82,15 @@ class Place(NamedTuple):
     #: mean seconds that a job of this base runs, None if none has ended yet
     service_s: float | None
 
-    def starts_in_s(self, workers: int) -> float | None:
+    def starts_in_s(self, crew: Crew) -> float | None:
         """When the job is expected to start, None if nobody can tell."""
-        if not workers or self.service_s is None:
+        if not crew.workers or self.service_s is None:
             return None
+        if self.position < crew.idle:
+            return 0.0
         # On average the running jobs are half done.
-        return round(self.service_s * (self.position / workers + 0.5), 1)
+        ahead = self.position - crew.idle
+        return round(self.service_s * (ahead / crew.workers + 0.5), 1)
 
 
 class Submitted(NamedTuple):
@@ -121,6 +147,8 @@ class WorkerState(NamedTuple):
     cached_bytes: int = 0
     #: other bases that it loads when their jobs are worth it
     others: tuple[str, ...] = ()
+    #: where the base's pristine weights lie: `gpu`, `host` or `unfused`; empty if unknown
+    placement: str = ""
 
     def serves(self, model: str) -> bool:
         """True if it may load this base, if it has not."""
@@ -141,12 +169,12 @@ class JobStore(DeliveryLog, Protocol):
         ticket: Mapping[str, str] | None,
         *,
         window_us: int = 0,
-        workers: int = 0,
+        crew: Crew = NOBODY,
         terms: Terms = DEFAULT_TERMS,
     ) -> Submitted:
         """Writes the job and queues it, with its ticket if given.
 
-        `window_us` is the policy's; `workers`, who serve the base, make the estimate of its start.
+        `window_us` is the policy's; from `crew` comes the estimate of its start.
         Raises: QueueFull, IdempotencyMismatch, JobNotFound if the job of `terms.once` was erased.
         """
 
@@ -193,8 +221,13 @@ class LeaseStore(Protocol):
     def get(self, job_id: str) -> Job:
         """Raises: JobNotFound."""
 
-    def snapshot(self, model: str, worker: str = "", loaded: str = "") -> Snapshot:
-        """Shows the queue of one base to a worker that has the group `loaded` applied."""
+    def snapshot(
+        self, model: str, worker: str = "", loaded: str = "", limit: int = SNAPSHOT_LIMIT
+    ) -> Snapshot:
+        """Shows the queue of one base to a worker that has the group `loaded` applied.
+
+        It shows so many keys, and groups of each, and no more than twice as many groups in all.
+        """
 
     def claim(
         self,
@@ -202,17 +235,21 @@ class LeaseStore(Protocol):
         job_id: str | None,
         worker: str,
         ticket: str,
-        pushed: Mapping[str, str] | None = None,
+        trade: Trade | None = None,
     ) -> Lease | None:
-        """Takes a waiting job for one worker; None if it is gone.
+        """Takes a waiting job for one worker; None if it is gone, or has expired by now.
 
         A ticket whose attempt still runs gets that attempt again, whatever the job id, so that a
-        lost reply leaks no job; `job_id=None` asks for just that. `pushed` replaces a ticket that
-        was another base's.
+        lost reply leaks no job; `job_id=None` asks for just that. `trade` makes good that the
+        ticket was another base's.
         """
 
-    def refuse(self, job_id: str, error: JobError) -> bool:
-        """Fails a job that waits and can never run; False if it waits no more."""
+    def refuse(self, job_id: str, error: JobError, by: str = "", of: int = 1) -> bool:
+        """Fails a job that waits and can never run; False if it waits no more, or still may.
+
+        If `by` names who could not get what it needs, it fails once `of` different ones have said
+        so.
+        """
 
     def renew(self, lease: Lease, progress: Progress | None = None) -> Signal:
         """Extends the lease and records how far the attempt is."""
@@ -254,6 +291,9 @@ class Housekeeping(Rescuing, Outbox, Protocol):
 
     def spent(self, limit: int) -> Sequence[str]:
         """Ended jobs that were kept as long as they had to be."""
+
+    def keep(self, job_id: str, seconds: float) -> None:
+        """Keeps an ended job so much longer from now on."""
 
     def delete(self, job_id: str) -> None:
         """Raises: JobNotFound, JobNotFinished."""

@@ -9,7 +9,7 @@ from lorajobs.catalog import Catalog
 from lorajobs.errors import JobNotFinished, StoreUnavailable
 from lorajobs.jobs import Job, JobStatus
 from lorajobs.plan import Plan
-from lorajobs.store import JobStore, Place
+from lorajobs.store import NOBODY, Crew, JobStore, Place
 from lorajobs.terms import DEFAULT_TERMS, Terms
 
 _log = logging.getLogger(__name__)
@@ -32,12 +32,12 @@ def submit(
     plan: Plan,
     store: JobStore,
     queue: Tickets,
-    workers: int = 0,
+    crew: Crew = NOBODY,
     terms: Terms = DEFAULT_TERMS,
 ) -> tuple[Job, Place | None]:
     """Writes and queues the job, and returns it as the store has it, with its place.
 
-    `workers` is how many serve its base now; what `terms` know already is the job of that time.
+    `crew` serves its base now; what `terms` know already is the job of that time.
     Raises: QueueFull, IdempotencyMismatch, JobNotFound for one that was erased; StoreUnavailable,
     and then it is not known whether the job was accepted.
     """
@@ -50,7 +50,7 @@ def submit(
         warnings=plan.warnings,
     )
     ticket = queue.envelope(plan.queue)
-    submitted = store.submit(job, ticket, window_us=plan.window_us, workers=workers, terms=terms)
+    submitted = store.submit(job, ticket, window_us=plan.window_us, crew=crew, terms=terms)
     try:
         if ticket is None:
             queue.publish(plan.queue)
@@ -63,7 +63,7 @@ def submit(
         return store.get(submitted.job_id), place
     told = {
         "created_ms": submitted.created_ms,
-        "predicted_s": place.starts_in_s(workers) if place else None,
+        "predicted_s": place.starts_in_s(crew) if place else None,
     }
     return job.model_copy(update=told), place
 

@@ -26,7 +26,7 @@ from lorajobs.claim import TicketTask, held_leases
 from lorajobs.drain import DRAIN, RESUME
 from lorajobs.engine.base import Engine, LocalAdapter
 from lorajobs.errors import ConfigError, LoraJobsError, StoreUnavailable
-from lorajobs.fetcher import Fetcher
+from lorajobs.fetcher import Fetcher, Fleet
 from lorajobs.jobs import AdapterUse, Lease
 from lorajobs.parent import Parent
 from lorajobs.redis_client import connect
@@ -155,11 +155,12 @@ def _look(parent: Parent, children: Collection[int]) -> None:
     """One look after the child, the list of workers and other workers' lost jobs."""
     failure = parent.page.failure()
     if failure:
-        log.critical("the base %s cannot be loaded: %s", parent.base, failure)
+        log.critical("the base %s cannot be loaded: %s", parent.shown_base, failure)
         celery_state.should_stop = 1
         return
     leases = held_leases()
     warm = parent.page.is_ready(children)
+    is_loaded = warm and bool(parent.base)
     if fault := _fault(parent, warm, busy=bool(leases)):
         # If it has a job, that goes back through the hook that any death of a child takes.
         log.error("the child is killed: %s", fault)
@@ -169,13 +170,14 @@ def _look(parent: Parent, children: Collection[int]) -> None:
     census = DiskCache.of(parent.settings).census()
     state = WorkerState(
         name=parent.name,
-        model=parent.base,
-        others=tuple(entry.id for entry in parent.entries if entry.id != parent.base),
-        state=DRAINING if parent.is_draining() else "warm" if warm else "loading",
+        model=parent.shown_base,
+        others=tuple(entry.id for entry in parent.entries if entry.id != parent.shown_base),
+        state=DRAINING if parent.is_draining() else "warm" if is_loaded else "loading",
         loaded=parent.page.loaded() if warm else (),
         job_id=leases[0].job_id if leases else None,
         cached=census.cached,
         cached_bytes=census.cached_bytes,
+        placement=parent.page.placement() if warm else "",
     )
     parent.metrics.state(state.state, len(leases))
     parent.workers.put_worker(state, ttl_s=4 * parent.settings.renew_s)
@@ -229,16 +231,17 @@ def _start_child(parent: Parent, make_engine: MakeEngine) -> None:
     parent.page.say_alive(FOREVER)
     try:
         bench = GenerateTask.bench = _open_bench(parent, make_engine)
-        bench.bases.engine(parent.base)
+        bench.bases.engine(parent.shown_base)
         models = [entry.id for entry in parent.entries]
         most, report = parent.settings.max_attempts, parent.page.reports.send
-        Fetcher(bench.store, bench.library, models, most, report).start()
+        fleet = Fleet(open_job_store(parent.settings), socket.gethostname())
+        Fetcher(bench.store, bench.library, fleet, models, most, report).start()
         # The pool replaces a child that ends; until the new one is ready the worker is not.
         Canary(bench.bases, bench.busy, parent.settings.canary_s, lambda: os._exit(1)).start()
     except Exception as error:
         # Celery would log it, go on without a base and replace the child for ever.
         ours = error if isinstance(error, LoraJobsError) else None
-        log.error("the base %s cannot be loaded", parent.base, exc_info=ours is None)
+        log.error("the base %s cannot be loaded", parent.shown_base, exc_info=ours is None)
         parent.page.say_failed(ours.detail if ours else f"{type(error).__name__}: {error}")
         return
     parent.page.say_loaded(())
@@ -281,8 +284,8 @@ def _preloaded(library: Library, entry: ModelEntry, held: ExitStack) -> list[Loc
                 raise ConfigError(f"models.{entry.id}.preload: no adapter {lora_id!r}")
             adapter = library.pin(record)
             use = AdapterUse(adapter=adapter, scale=record.scale)
-            file = held.enter_context(library.ensure(adapter))
-            found.append(LocalAdapter(use, file.path))
+            files = [held.enter_context(library.ensure(file)) for file in adapter.files]
+            found.append(LocalAdapter(use, *(file.path for file in files)))
         except LoraJobsError as error:
             log.warning("%s is not pre-loaded: %s", lora_id, error.detail)
     return found

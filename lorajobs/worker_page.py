@@ -85,10 +85,10 @@ class WorkerPage:
         """Says which adapters are in host memory, as far as there is room."""
         self._resident.write(" ".join(list(sha256s)[:_RESIDENTS]).encode())
 
-    def say_base(self, model: str, took_s: float) -> None:
-        """Says which base is loaded now, and how long that took."""
-        loads = {**self._loads(), model: took_s}
-        self._base.write(json.dumps([model, loads]).encode())
+    def say_base(self, model: str, took_s: float, placement: str = "") -> None:
+        """Says which base is loaded now, empty for none, how long that took, and `placement()`."""
+        loads = {**self._loads(), **({model: took_s} if model else {})}
+        self._base.write(json.dumps([model, loads, placement]).encode())
 
     def say_failed(self, detail: str) -> None:
         """Says that the base cannot be loaded, so that the parent stops instead of retrying."""
@@ -124,9 +124,14 @@ class WorkerPage:
         return frozenset(self._resident.read().decode().split())
 
     def base(self) -> str:
-        """The id of the base loaded last, empty before the first."""
+        """The id of the base that is loaded, empty if none is."""
         value = self._base.read()
         return str(json.loads(value)[0]) if value else ""
+
+    def placement(self) -> str:
+        """Where that base's pristine weights lie, empty if nobody knows."""
+        value = self._base.read()
+        return str(json.loads(value)[2]) if value else ""
 
     def load_s(self, model: str) -> float:
         """How long loading this base takes: as the last time, else as others do."""

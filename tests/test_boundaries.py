@@ -18,9 +18,12 @@ OWNERS = {
     "redis": {
         "lorajobs.redis_client",
         "lorajobs.redis_events",
+        "lorajobs.redis_keys",
         "lorajobs.redis_notices",
+        "lorajobs.redis_scripts",
         "lorajobs.redis_store",
         "lorajobs.redis_tally",
+        "lorajobs.redis_usage",
         "lorajobs.adapters.registry",
     },
     "prometheus_client": {"lorajobs.metrics", "web.metrics"},

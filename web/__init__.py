@@ -14,6 +14,8 @@ from web.jobs import jobs
 from web.loras import loras
 from web.metrics import metrics
 from web.models import models
+from web.openapi import openapi
+from web.uploads import uploads
 from web.usage import usage
 
 __all__ = ["Deps", "create_app"]
@@ -29,7 +31,18 @@ def create_app(deps: Deps | None = None) -> Flask:
     app = Flask("web", static_folder=None)
     app.extensions[EXTENSION] = deps
     app.json.sort_keys = False  # type: ignore[attr-defined]  # of Flask's default provider
-    for blueprint in (jobs, deliveries, events, models, loras, usage, health, metrics):
+    for blueprint in (
+        jobs,
+        deliveries,
+        events,
+        models,
+        loras,
+        uploads,
+        usage,
+        health,
+        metrics,
+        openapi,
+    ):
         app.register_blueprint(blueprint)
     if isinstance(deps.objects, FolderStore):
         app.register_blueprint(files_of(deps.objects))

@@ -27,13 +27,13 @@ def outlook(planned: Plan, terms: Terms) -> Response:
         input=input_document(spec),
         loras=[_lora(use, workers) for use in spec.loras],
         warnings=[warning.model_dump() for warning in planned.warnings],
-        queue=queue_document(place, len(workers)),
+        queue=queue_document(place, d.roster.serving(spec.model)),
     )
 
 
 def _lora(use: AdapterUse, workers: list[WorkerState]) -> Document:
     adapter = use.adapter
-    applied = any(adapter.sha256 == lora.sha256 for w in workers for lora in w.loaded)
+    applied = any(adapter.key == lora.key for w in workers for lora in w.loaded)
     return {
         "id": without_secrets(adapter.id),
         "scale": use.scale,

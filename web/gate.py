@@ -21,7 +21,16 @@ from web.caller import admit
 from web.deps import deps
 
 #: For whoever watches the processes, and for pictures, whose URLs are signed.
-OPEN = frozenset({"health.alive", "health.ready", "metrics.index", "files.show"})
+OPEN = frozenset(
+    {
+        "health.alive",
+        "health.ready",
+        "metrics.index",
+        "files.show",
+        "openapi.document",
+        "openapi.page",
+    }
+)
 _LOOKING = frozenset({"GET", "HEAD", "OPTIONS"})
 _PROXIED = ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via")
 _WAY_OUT = (

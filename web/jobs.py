@@ -26,7 +26,7 @@ from web.body import json_body
 from web.caller import caller, own_job, own_loras, terms_of
 from web.deps import deps, public_url
 from web.dry_run import outlook
-from web.waiting import await_end
+from web.waiting import asks_to_wait, await_end
 
 _log = logging.getLogger(__name__)
 
@@ -56,10 +56,11 @@ def create() -> Response:
 
 def _accepted(job: Job, query: SubmitQuery, queue: dict[str, object] | None) -> Response:
     now, d = await_end(job, query.wait), deps()
-    if now is job:
-        response = _respond(job, job_document(job, d.objects, public_url(), queue), 202)
-    else:
-        response = _answer(now, 200 if now.status.is_terminal else 202)
+    if now is not job:
+        queue = _queue(now)
+    # Who does not wait is told the same each time that the same submit is sent.
+    status = 200 if now.status.is_terminal and asks_to_wait(query.wait) else 202
+    response = _respond(now, job_document(now, d.objects, public_url(), queue), status)
     response.location = public_url() + _path(job)
     return response
 

@@ -3,11 +3,11 @@
 from flask import Blueprint, Response, jsonify
 
 from lorajobs.adapters.registry import LoraRecord
+from lorajobs.adapters.upload import Upload
 from lorajobs.catalog import LoraEntry
 from lorajobs.document import timestamp, without_secrets
 from lorajobs.errors import LoraNotRegistered
 from lorajobs.field_errors import blamed, listed, shown
-from lorajobs.jobs import Visibility
 from lorajobs.request import RegisterRequest
 from web.body import json_body
 from web.caller import caller, own_loras
@@ -36,11 +36,16 @@ def show(lora_id: str) -> Response:
 @loras.post("")
 def register() -> Response:
     """Registers an adapter, and pins its present version."""
-    request, who = RegisterRequest.parse(json_body()), caller()
+    return registered(RegisterRequest.parse(json_body()))
+
+
+def registered(request: RegisterRequest, upload: Upload | None = None) -> Response:
+    """Does what was asked, and answers it."""
+    who = caller()
     entry = LoraEntry.model_validate(request.model_dump(exclude={"visibility"}))
-    default: Visibility = "private" if who.owner else "public"
-    with blamed("", "/source"):
-        record = deps().library.register(entry, who, request.visibility or default)
+    visibility = request.visibility or who.default_visibility
+    with blamed("", "" if upload else "/source"):
+        record = deps().library.register(entry, who, visibility, upload)
     response = jsonify(_document(record))
     response.status_code = 201
     response.location = f"{public_url()}/v1/loras/{record.id}"

@@ -50,6 +50,7 @@ def _document(
                 "name": worker.name,
                 "state": worker.state,
                 "busy": worker.job_id is not None,
+                "placement": worker.placement or None,
                 "loaded": [
                     use.model_dump() | {"id": without_secrets(use.id)}
                     for use in loras.of(worker.loaded)

@@ -46,6 +46,11 @@ def await_end(job: Job, asked_s: float | None) -> Job:
     return job
 
 
+def asks_to_wait(asked_s: float | None) -> bool:
+    """True if the query or else the header says so, whether or not there was need to."""
+    return bool(_preferred_s() if asked_s is None else asked_s)
+
+
 def _preferred_s() -> int | None:
     """What `Prefer` asks for, at most what we grant; of several the first counts."""
     for wish in ",".join(request.headers.getlist("Prefer")).split(","):

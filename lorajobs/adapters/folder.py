@@ -6,6 +6,7 @@ from enum import Enum
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, Protocol
 
+from lorajobs.adapters import tokens
 from lorajobs.adapters.card import Card
 from lorajobs.adapters.location import HubFile, S3Version
 from lorajobs.adapters.reference import Reference
@@ -26,10 +27,17 @@ class Trust(Enum):
 
     #: a job's own reference: no hub token, and only what the settings allow
     CALLER = "caller"
-    #: `POST /v1/loras`: the hub token, and only what the settings allow
+    #: `POST /v1/loras` by a key that is no admin's: the same
+    OWNED = "owned"
+    #: `POST /v1/loras` by the operator: the hub token, and only what the settings allow
     REGISTERED = "registered"
     #: `lorajobs.toml`: the hub token, any path and any bucket
     CONFIGURED = "configured"
+
+    @property
+    def has_token(self) -> bool:
+        """True for the operator's own references."""
+        return self in (Trust.REGISTERED, Trust.CONFIGURED)
 
 
 class Pin(NamedTuple):
@@ -83,10 +91,11 @@ class Source(Protocol):
 
 
 class Choice(NamedTuple):
-    """The weight file of a folder and, in a PEFT folder, its config."""
+    """The weight file of a folder; in a PEFT folder its config; the tokens trained with it."""
 
     weights: str
     config: str | None
+    embeddings: str | None = None
 
 
 def choose(names: Sequence[str], weight_name: str | None, where: str) -> Choice:
@@ -105,7 +114,18 @@ def choose(names: Sequence[str], weight_name: str | None, where: str) -> Choice:
         raise LoraNotFound(f"{where}: {weights} is not a .safetensors file")
     path = PurePosixPath(weights)
     config = str(path.with_name(PEFT_CONFIG))
-    return Choice(weights, config if path.name == PEFT_WEIGHTS and config in names else None)
+    has_config = path.name == PEFT_WEIGHTS and config in names
+    return Choice(weights, config if has_config else None, _embeddings(weights, names, where))
+
+
+def _embeddings(weights: str, names: Sequence[str], where: str) -> str | None:
+    found = tokens.beside(weights, names)
+    if found is None and (pickled := tokens.pickled_beside(weights, names)):
+        raise LoraPickle(
+            f"{where}: {weights} comes with trained tokens in {pickled}, a pickle, which can run "
+            "code; convert them to embeddings.safetensors"
+        )
+    return found
 
 
 def _only(names: Sequence[str], where: str) -> str:
@@ -113,6 +133,9 @@ def _only(names: Sequence[str], where: str) -> str:
     if PEFT_CONFIG in top and PEFT_WEIGHTS in top:
         return PEFT_WEIGHTS
     found = _weights(top) or _weights(names)
+    plain = [name for name in found if not tokens.is_tokens(name)]
+    if len(plain) == 1 and {*found} - {tokens.beside(plain[0], names)} == {*plain}:
+        return plain[0]
     if len(found) == 1:
         return found[0]
     if found:

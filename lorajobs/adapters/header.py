@@ -105,7 +105,7 @@ def parse_header(start: bytes, size: int, called: str) -> Header | None:
         return None
     raw = start[8 : 8 + length]
     try:
-        return _checked(json.loads(raw, object_pairs_hook=_unique), 8 + length, size - 8 - length)
+        return _checked(json.loads(raw, object_pairs_hook=unique), 8 + length, size - 8 - length)
     except (ValueError, RecursionError) as error:
         raise LoraInvalidFile(f"{called} is not a valid safetensors file: {error}") from error
 
@@ -123,7 +123,11 @@ def _foreign(start: bytes, size: int, called: str) -> LoraInvalidFile | LoraPick
     return LoraInvalidFile(f"{called} is not a safetensors file")
 
 
-def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """An object of a header, for `json`.
+
+    Raises: ValueError if a name stands twice.
+    """
     found = dict(pairs)
     if len(found) < len(pairs):
         raise ValueError("a name stands twice in its header")

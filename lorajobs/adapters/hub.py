@@ -69,7 +69,7 @@ class HubSource:
         Raises: LoraNotFound for a missing revision, HubGated, LoraFetchFailed, ValidationFailed.
         """
         assert isinstance(reference, HubReference)
-        trusted = trust is not Trust.CALLER
+        trusted = trust.has_token
         api = HfApi(endpoint=self._endpoint, library_name="lorajobs", token=self._auth(trusted))
         with self._translated(reference.repo, trusted):
             info = api.model_info(

@@ -34,7 +34,7 @@ UNSERVED: Mapping[str, str] = {
     "boft_R": "BOFT",
     "on_input": "IA³",
     "glora": "GLoRA",
-    "embedding": "trained tokens (textual inversion)",
+    "embedding": "trained tokens, served only from embeddings.safetensors beside a LoRA",
     "norm": "a trained normalisation",
 }
 

@@ -12,7 +12,8 @@ from lorajobs.adapters.records import Records
 from lorajobs.adapters.reference import PathReference, Reference, parse
 from lorajobs.adapters.registry import LoraRecord, LoraRegistry
 from lorajobs.adapters.resolver import Resolved, Resolver
-from lorajobs.api_keys import NOBODY, Caller
+from lorajobs.adapters.upload import SCHEME, Upload
+from lorajobs.api_keys import NOBODY, OPERATOR, Caller
 from lorajobs.catalog import Catalog, LoraEntry, ModelEntry
 from lorajobs.document import without_secrets
 from lorajobs.errors import (
@@ -25,7 +26,7 @@ from lorajobs.errors import (
     ValidationFailed,
 )
 from lorajobs.field_errors import nearest
-from lorajobs.jobs import Adapter, Visibility
+from lorajobs.jobs import Adapter, PinnedFile, Visibility
 from lorajobs.settings import Settings
 from lorajobs.storage.base import ObjectStore
 
@@ -72,11 +73,16 @@ class Library:
         return self._records.all(caller)
 
     def register(
-        self, entry: LoraEntry, caller: Caller = NOBODY, visibility: Visibility = "public"
+        self,
+        entry: LoraEntry,
+        caller: Caller = OPERATOR,
+        visibility: Visibility = "public",
+        upload: Upload | None = None,
     ) -> LoraRecord:
         """Pins the source's present version under an id; the same id again is a new version.
 
-        Without a base, a hub repository's card must name one of the configured.
+        Without a base, a hub repository's card must name one of the configured. What is uploaded
+        comes instead of the entry's source.
         Raises: ValidationFailed, UnknownModel, other RequestErrors; LoraFetchFailed,
         StorageUnavailable, StoreUnavailable.
         """
@@ -88,10 +94,9 @@ class Library:
                 return _declared(card, base)
             return _declared(card, self._base_of(card, where))
 
-        source = parse(entry.source)
-        resolved = self._resolver.resolve(
-            entry.id, source, entry.weight_name, Trust.REGISTERED, base_rule
-        )
+        source = upload or parse(entry.source)
+        trust = Trust.REGISTERED if caller.sees_all else Trust.OWNED
+        resolved = self._resolver.resolve(entry.id, source, entry.weight_name, trust, base_rule)
         base = base or self._base_of(resolved.card, entry.id)
         self.require_fit(resolved.adapter, base)
         record = LoraRecord(
@@ -110,7 +115,7 @@ class Library:
         self._records.write(record)
         return record
 
-    def remove(self, lora_id: str, caller: Caller = NOBODY) -> bool:
+    def remove(self, lora_id: str, caller: Caller = OPERATOR) -> bool:
         """Forgets a registration; jobs that wait keep its bytes. False if there was none.
 
         Raises: ValidationFailed for a configured adapter, ScopeMissing for another key's,
@@ -162,8 +167,8 @@ class Library:
         """
         return self._resolver.keep(sha256)
 
-    def ensure(self, adapter: Adapter, *, ahead: bool = False) -> Held:
-        """Holds the adapter's file on this machine, fetched if it is not here yet; release it.
+    def ensure(self, adapter: PinnedFile, *, ahead: bool = False) -> Held:
+        """Holds an adapter's file on this machine, fetched if it is not here yet; release it.
 
         One that comes `ahead` of its job lets nothing go that another waiting job needs.
         Raises: LoraFetchFailed, which may pass; LoraInvalidFile, LoraPickle, LoraNotFound,
@@ -172,8 +177,9 @@ class Library:
         return self._resolver.ensure(adapter, ahead=ahead)
 
     def _pin(self, record: LoraRecord) -> Adapter:
-        trust = Trust.CONFIGURED if record.configured else Trust.REGISTERED
-        source = parse(record.source)
+        if record.adapter and record.source.startswith(f"{SCHEME}:"):
+            return record.adapter
+        trust, source = _trust_of(record), parse(record.source)
         if record.adapter and not self._has_changed(record, source, trust):
             return record.adapter
         base = self._catalog.model(record.base)
@@ -217,13 +223,22 @@ class Library:
         raise LoraBaseMismatch(detail, FieldError("/base", detail))
 
 
+def _trust_of(record: LoraRecord) -> Trust:
+    if record.configured:
+        return Trust.CONFIGURED
+    return Trust.REGISTERED if record.adapter and record.adapter.trusted else Trust.OWNED
+
+
 def _pinned(record: LoraRecord, resolved: Resolved) -> LoraRecord:
-    card = resolved.card
+    card, embeddings = resolved.card, resolved.adapter.embeddings
+    told = card.trigger_words if card else ()
+    if embeddings and not told:
+        told = ("".join(embeddings.tokens),)
     return record.model_copy(
         update={
             "adapter": resolved.adapter,
             "state": resolved.state,
-            "trigger_words": record.trigger_words or (card.trigger_words if card else ()),
+            "trigger_words": record.trigger_words or told,
             "license": record.license or (card.license if card else None),
         }
     )

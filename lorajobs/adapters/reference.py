@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import ClassVar
+from typing import ClassVar, Protocol
 from urllib.parse import urlsplit, urlunsplit
 
 from lorajobs.errors import UrlNotAllowed, ValidationFailed
@@ -24,7 +24,7 @@ _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 class HubReference:
     """A model repository on the hub at a branch, tag or commit; None is its main branch."""
 
-    scheme: ClassVar = "hf"
+    scheme: ClassVar[str] = "hf"
     repo: str
     revision: str | None = None
 
@@ -36,7 +36,7 @@ class HubReference:
 class S3Reference:
     """An object, or a folder of them."""
 
-    scheme: ClassVar = "s3"
+    scheme: ClassVar[str] = "s3"
     bucket: str
     key: str
 
@@ -48,7 +48,7 @@ class S3Reference:
 class UrlReference:
     """One file on a web server."""
 
-    scheme: ClassVar = "https"
+    scheme: ClassVar[str] = "https"
     url: str
 
     def __str__(self) -> str:
@@ -59,14 +59,17 @@ class UrlReference:
 class PathReference:
     """A file or folder on the server, absolute."""
 
-    scheme: ClassVar = "path"
+    scheme: ClassVar[str] = "path"
     path: PurePosixPath
 
     def __str__(self) -> str:
         return str(self.path)
 
 
-Reference = HubReference | S3Reference | UrlReference | PathReference
+class Reference(Protocol):
+    """Any of these, or another that no text is parsed to."""
+
+    scheme: ClassVar[str]
 
 
 def parse(text: str) -> Reference:

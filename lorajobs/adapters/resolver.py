@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from lorajobs.adapters import tokens
 from lorajobs.adapters.bucket import BucketSource
 from lorajobs.adapters.cache import DiskCache, Held
 from lorajobs.adapters.card import Card
@@ -23,6 +24,7 @@ from lorajobs.adapters.hub import HubSource
 from lorajobs.adapters.location import Blob, HubFile, Location, S3Version, parse_location
 from lorajobs.adapters.path import PathSource
 from lorajobs.adapters.reference import PathReference, Reference
+from lorajobs.adapters.upload import SCHEME, UploadSource
 from lorajobs.adapters.url import UrlSource
 from lorajobs.catalog import ModelEntry
 from lorajobs.document import without_secrets
@@ -35,7 +37,7 @@ from lorajobs.errors import (
     StorageUnavailable,
     UploadFailed,
 )
-from lorajobs.jobs import Adapter
+from lorajobs.jobs import Adapter, Embeddings, PinnedFile
 from lorajobs.settings import Settings
 from lorajobs.storage.base import ObjectStore
 
@@ -70,6 +72,7 @@ class Resolver:
             "s3": self._buckets,
             "https": UrlSource(settings),
             "path": PathSource(settings),
+            SCHEME: UploadSource(),
         }
 
     def resolve(
@@ -92,17 +95,14 @@ class Resolver:
             # Taken before the bytes: a file that changes in between looks changed ever after.
             state = _state(folder, choice)
             config = self._config(folder, choice)
-            location, revision, sha256, size = self._pinned(folder, choice.weights)
+            weights = self._file(lora_id, folder, choice.weights, trust)
+            embeddings = self._embeddings(lora_id, folder, choice, trust)
         adapter = Adapter(
-            id=lora_id,
-            location=str(location),
-            revision=revision,
-            sha256=sha256,
-            bytes=size,
-            weight_name=choice.weights,
+            **weights.model_dump(),
             peft_config=config,
             base=base or _base_of(config),
-            trusted=trust is not Trust.CALLER,
+            registered=trust is not Trust.CALLER,
+            embeddings=embeddings,
         )
         return Resolved(adapter, folder.card, state)
 
@@ -125,8 +125,8 @@ class Resolver:
         """
         return self._cache.keep(sha256)
 
-    def ensure(self, adapter: Adapter, *, ahead: bool) -> Held:
-        """The adapter's file on this machine, whatever has become of its source's newest version.
+    def ensure(self, adapter: PinnedFile, *, ahead: bool) -> Held:
+        """The file on this machine, whatever has become of its source's newest version.
 
         Raises: LoraFetchFailed, LoraInvalidFile, LoraPickle, LoraNotFound, LoraTooLarge, HubGated,
         NoRoomAhead.
@@ -176,7 +176,7 @@ class Resolver:
                 # Looked at when it was pinned.
                 return None
 
-    def _fetch(self, adapter: Adapter, location: Location, target: Path, name: str) -> None:
+    def _fetch(self, adapter: PinnedFile, location: Location, target: Path, name: str) -> None:
         match location:
             case HubFile():
                 self._hub.fetch(location, adapter.trusted, target)
@@ -190,6 +190,33 @@ class Resolver:
                         f"{name}: its snapshot {location} is not in the object store; "
                         "register it again, and see that API and workers share one store"
                     ) from error
+
+    def _embeddings(
+        self, lora_id: str, folder: Folder, choice: Choice, trust: Trust
+    ) -> Embeddings | None:
+        """The tokens trained with the adapter, looked at before a job is accepted."""
+        if choice.embeddings is None:
+            return None
+        name = _named(folder, choice.embeddings)
+        pinned = self._file(lora_id, folder, choice.embeddings, trust)
+        if pinned.bytes > tokens.MAX_BYTES:
+            raise LoraTooLarge(f"{name} has {pinned.bytes} bytes, allowed are {tokens.MAX_BYTES}")
+        with self.ensure(pinned, ahead=False) as held:
+            header = read_header(held.path, name)
+        words = tokens.called(header, name, folder.card.trigger_words if folder.card else ())
+        return Embeddings(**pinned.model_dump(), tokens=words)
+
+    def _file(self, lora_id: str, folder: Folder, name: str, trust: Trust) -> PinnedFile:
+        location, revision, sha256, size = self._pinned(folder, name)
+        return PinnedFile(
+            id=lora_id,
+            location=str(location),
+            revision=revision,
+            sha256=sha256,
+            bytes=size,
+            weight_name=name,
+            trusted=trust.has_token,
+        )
 
     def _pinned(self, folder: Folder, name: str) -> tuple[Location, str, str, int]:
         """The source's own version or a snapshot, as location, revision, sha256 and size."""
@@ -241,7 +268,7 @@ def _named(folder: Folder, name: str) -> str:
 
 
 def _state(folder: Folder, choice: Choice) -> str | None:
-    files = filter(None, (choice.weights, choice.config))
+    files = filter(None, choice)
     return " ".join(state for file in files if (state := folder.state(file))) or None
 
 

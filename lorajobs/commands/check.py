@@ -8,13 +8,15 @@ import click
 
 from lorajobs.adapters import keys
 from lorajobs.adapters.anatomy import Anatomy, anatomy, require
-from lorajobs.adapters.folder import PEFT_CONFIG, Trust, peft_config
+from lorajobs.adapters.folder import PEFT_CONFIG, PEFT_WEIGHTS, Trust, choose, peft_config
 from lorajobs.adapters.header import Header, read_header, scalars
 from lorajobs.adapters.reference import parse
 from lorajobs.adapters.resolver import Resolver
+from lorajobs.adapters.tokens import called
 from lorajobs.catalog import Catalog, ModelEntry
-from lorajobs.errors import LoraJobsError, LoraNotFound
-from lorajobs.jobs import Adapter, AdapterUse
+from lorajobs.engine.base import LocalAdapter
+from lorajobs.errors import LoraJobsError
+from lorajobs.jobs import Adapter, AdapterUse, Embeddings, PinnedFile
 from lorajobs.settings import Settings
 from lorajobs.storage import open_store
 
@@ -43,11 +45,11 @@ def check(settings: Settings, /, source: str, model: str | None) -> int:
 def _lines(settings: Settings, source: str, entry: ModelEntry | None) -> Iterator[tuple[str, str]]:
     """What is found, until the first reason to refuse it is raised."""
     resolver = Resolver(settings, open_store(settings))
-    path = Path(source).expanduser()
+    path, local = Path(source).expanduser(), None
+    header: Header | None
     if path.exists():
-        path, config = _chosen(path)
-        adapter = _local(path, config)
-        header: Header | None = read_header(path)
+        local, header = _local(path)
+        adapter = local.use.adapter
     else:
         adapter = resolver.resolve(
             source, parse(source), None, Trust.CONFIGURED, lambda card, where: None
@@ -59,41 +61,48 @@ def _lines(settings: Settings, source: str, entry: ModelEntry | None) -> Iterato
         return
     found = anatomy(header)
     yield from _described(found)
-    if path.exists():
-        yield "alpha", _alphas(path, header, found)
+    if adapter.embeddings:
+        words = " ".join(adapter.embeddings.tokens)
+        yield "tokens", f"{words}, in {adapter.embeddings.weight_name}"
+    if local:
+        yield "alpha", _alphas(local.path, header, found)
     family = resolver.family_of(entry) if entry else None
     if entry:
         yield "base", f"{entry.id}: {family or 'of a family that nothing here tells'}"
     require(found, family)
-    if path.exists():
-        yield "weights", _weights(path, adapter, entry)
+    if local:
+        yield "weights", _weights(local, entry)
 
 
-def _chosen(path: Path) -> tuple[Path, dict[str, object] | None]:
-    """The weights of a file or folder, and the configuration that PEFT put beside them."""
+def _local(path: Path) -> tuple[LocalAdapter, Header]:
+    """The adapter that a file or folder holds, chosen as of any source.
+
+    Raises: LoraRefused, LoraNotFound, LoraSeveralFiles, LoraPickle, LoraInvalidFile.
+    """
+    folder, names = path.parent, [path.name]
     if path.is_dir():
-        held = sorted(path.glob("*.safetensors"))
-        if len(held) != 1:
-            names = ", ".join(file.name for file in held) or "none"
-            raise LoraNotFound(f"{path} must hold one .safetensors file, it holds {names}")
-        path = held[0]
-    config = path.with_name(PEFT_CONFIG)
-    # As a reference to a file: only PEFT's own name has a configuration beside it.
-    told = path.name == "adapter_model.safetensors" and config.is_file()
-    return path, peft_config(config.read_bytes(), str(path.parent)) if told else None
-
-
-def _local(path: Path, config: dict[str, object] | None) -> Adapter:
-    size = path.stat().st_size
-    return Adapter(
-        id=path.name,
-        location="",
-        revision="",
-        sha256="",
-        bytes=size,
-        weight_name=path.name,
-        peft_config=config,
+        folder, names = path, [file.name for file in path.iterdir() if file.is_file()]
+    elif path.name == PEFT_WEIGHTS and path.with_name(PEFT_CONFIG).is_file():
+        names += [PEFT_CONFIG]
+    choice = choose(names, None, str(path))
+    weights = folder / choice.weights
+    config, embeddings = None, None
+    if choice.config:
+        config = peft_config((folder / choice.config).read_bytes(), str(folder))
+    tokens = folder / choice.embeddings if choice.embeddings else None
+    if tokens:
+        words = called(read_header(tokens), tokens.name, ())
+        embeddings = Embeddings(**_file(tokens).model_dump(), tokens=words)
+    pinned = _file(weights).model_dump()
+    adapter = Adapter(**pinned, peft_config=config, embeddings=embeddings)
+    return LocalAdapter(AdapterUse(adapter=adapter, scale=1.0), weights, tokens), read_header(
+        weights
     )
+
+
+def _file(path: Path) -> PinnedFile:
+    size, name = path.stat().st_size, path.name
+    return PinnedFile(id=name, location="", revision="", sha256="", bytes=size, weight_name=name)
 
 
 def _described(found: Anatomy) -> Iterator[tuple[str, str]]:
@@ -117,22 +126,24 @@ def _alphas(path: Path, header: Header, found: Anatomy) -> str:
     return "; ".join(told)
 
 
-def _weights(path: Path, adapter: Adapter, entry: ModelEntry | None) -> str:
+def _weights(local: LocalAdapter, entry: ModelEntry | None) -> str:
     """Looks at the weights as a worker does; raises what a worker would."""
     if any(importlib.util.find_spec(name) is None for name in ("torch", "diffusers", "peft")):
         return "not looked at: the worker's packages are not installed"
     # They take seconds to import.
     from lorajobs.engine import lora_file
-    from lorajobs.engine.base import LocalAdapter
 
     if entry is None or entry.path is None:
-        lora_file.require_finite(lora_file.load(path, lora_file.header(path)))
+        for path in filter(None, local[1:]):
+            lora_file.require_finite(lora_file.load(path, lora_file.header(path)))
         return "all finite"
+    from lorajobs.engine import vocabulary
     from lorajobs.engine.layer import summary
     from lorajobs.engine.lora_weights import Reader
     from lorajobs.engine.skeleton import skeleton
 
-    use = AdapterUse(adapter=adapter, scale=1.0)
-    told = summary(Reader(skeleton(entry.path)).read(LocalAdapter(use, path)))
+    base = skeleton(entry.path)
+    told = summary(Reader(base).read(local))
+    vocabulary.read(local, base)
     assumed = ", its alpha taken to equal the rank" if told.alpha_assumed else ""
     return f"{told.modules} weights of {entry.id}, all finite, strength {told.strength:g}{assumed}"

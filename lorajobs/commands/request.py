@@ -78,6 +78,12 @@ def picture_options(command: F) -> F:
             help="An adapter and its scale; repeat for several. "
             "Also hf:owner/name[@revision], s3://…, https://….",
         ),
+        click.option(
+            "--on-lora-error",
+            type=click.Choice(["fail", "skip"]),
+            help="Whether an adapter that cannot be applied fails the job (the default) or is left "
+            "out with a warning.",
+        ),
         click.option("--steps", type=click.IntRange(1), help="Denoise steps."),
         click.option("--size", callback=_size, metavar="WxH", help="Size in pixels."),
         click.option("--seed", type=click.IntRange(0), help="The same seed, the same picture."),

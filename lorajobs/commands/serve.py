@@ -1,17 +1,17 @@
 """Commands that run processes: the whole group, or one of them in the foreground."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import click
 
-from lorajobs.addresses import EVERYWHERE
+from lorajobs.addresses import LOOPBACK
 from lorajobs.catalog import Catalog
 from lorajobs.embedded.ports import free_port, is_free
 from lorajobs.embedded.valkey import EmbeddedValkey
 from lorajobs.errors import ConfigError
-from lorajobs.loopback import is_loopback
+from lorajobs.loopback import is_local
 from lorajobs.processes import gpus, programs
 from lorajobs.processes.child import Program
 from lorajobs.processes.gpus import Gpu
@@ -151,6 +151,12 @@ def _models(settings: Settings, asked: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(served))
 
 
+def own_reach(settings: Settings) -> Mapping[str, object]:
+    """What a local API's users may call besides, unless settings say: their own machine."""
+    names = {"webhook_private", "fetch_private"} if is_local(settings) else set()
+    return dict.fromkeys(names - settings.model_fields_set, LOOPBACK)
+
+
 def _embedded(
     settings: Settings, port: int | None, data_dir: Path | None
 ) -> tuple[Settings, EmbeddedValkey | None]:
@@ -164,10 +170,7 @@ def _embedded(
     update: dict[str, object] = {"data_dir": data, "api_port": port, "api_url": local}
     if "flower_port" not in given:
         update["flower_port"] = free_port(settings.flower_port)
-    # Only this machine's users reach the API, and they reach private addresses anyway.
-    if is_loopback(settings.api_host):
-        private = {"webhook_private": EVERYWHERE, "fetch_private": EVERYWHERE}
-        update |= {name: value for name, value in private.items() if name not in given}
+    update |= own_reach(settings)
     server = None
     if "redis_url" not in given:
         server = EmbeddedValkey(data / "valkey")
@@ -211,9 +214,11 @@ def hints(settings: Settings, flower: bool) -> list[str]:
         value = values[row.variable]
         if value != row.default and os.path.expanduser(row.default) != value:
             needed.append(f"export {row.variable}={value}")
+    closed = settings.require_keys != "never" and not is_local(settings)
     return [
         *([f"Flower at http://127.0.0.1:{settings.flower_port}"] if flower else []),
         *(["commands in another terminal need:", *needed] if needed else []),
+        *(["every request needs a key: lorajobs keys create NAME"] if closed else []),
         *([] if settings.config else ['try: lorajobs submit "a red heart" --lora pixel --watch']),
         f"Ctrl-C stops everything; running jobs have {settings.shutdown_grace_s:g} s to end",
     ]

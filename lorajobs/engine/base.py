@@ -14,10 +14,12 @@ OnStep = Callable[[int], None]
 
 
 class LocalAdapter(NamedTuple):
-    """An adapter whose weight file lies on this machine."""
+    """An adapter whose files lie on this machine."""
 
     use: AdapterUse
     path: Path
+    #: the trained tokens, if it comes with any
+    embeddings: Path | None = None
 
 
 class Picture(NamedTuple):
@@ -61,6 +63,9 @@ class Engine(Protocol):
 
     def resident(self) -> Collection[str]:
         """The SHA-256 of adapters that `apply` finds in memory."""
+
+    def placement(self) -> str:
+        """Where the pristine weights lie, one of `Placement`; empty if it has none."""
 
     def check(self) -> None:
         """Compares a sample of the weights in memory with what they must be, to the bit.

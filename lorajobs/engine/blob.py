@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lorajobs.engine.arena import Arena, Slot, Slots
 from lorajobs.engine.layer import Layer, LowRank, Parts, Summary, summary
+from lorajobs.engine.pool import Pool, Room
 from lorajobs.errors import LoraNotApplied
 
 #: Matrix units multiply in steps of this inner size: ranks are filled up with zeros.
@@ -72,12 +73,17 @@ class Bucket:
 class Packed:
     """One adapter, ready for a device."""
 
-    #: bytes, pinned where that helps; every bucket is a view of it, in the order of the groups
-    blob: Tensor
+    room: Room
+    #: each is a view of the blob, in the order of the groups
     buckets: tuple[Bucket, ...]
     #: what is no plain product of two factors
     loose: Mapping[Slot, Layer]
     summary: Summary
+
+    @property
+    def blob(self) -> Tensor:
+        """Its bytes, pinned where that helps."""
+        return self.room.bytes
 
     @cached_property
     def nbytes(self) -> int:
@@ -96,8 +102,8 @@ class Packed:
         return next((layer for layer in here if layer is not None), None)
 
 
-def pack(parts: Parts, arena: Arena, *, pinned: bool) -> Packed:
-    """Copies an adapter's factors into one block, in the file's precision.
+def pack(parts: Parts, arena: Arena, pool: Pool) -> Packed:
+    """Copies an adapter's factors into one block of the pool, in the file's precision.
 
     Raises: LoraNotApplied if it changes a weight that the arena does not hold.
     """
@@ -116,19 +122,19 @@ def pack(parts: Parts, arena: Arena, *, pinned: bool) -> Packed:
                 loose[slot] = layer.with_tensors(torch.clone)
     order = sorted(stacks, key=lambda key: (key[0], key[1], str(key[2])))
     sizes = [_size(arena, key, len(stacks[key])) for key in order]
-    blob = torch.empty(sum(down + up for down, up in sizes), dtype=torch.uint8, pin_memory=pinned)
+    room = pool.take(sum(down + up for down, up in sizes))
     buckets: list[Bucket] = []
     copies: list[tuple[Array, Array]] = []
     start = 0
     for key, (down, up) in zip(order, sizes, strict=True):
-        place = blob[start : start + down], blob[start + down : start + down + up]
+        place = room.bytes[start : start + down], room.bytes[start + down : start + down + up]
         bucket = _bucket(key, stacks[key], arena, place)
         buckets.append(bucket)
         copies += _copies(bucket, [stacks[key][slot] for slot in bucket.slots.tolist()])
         start += down + up
-    with ThreadPoolExecutor(_THREADS) as pool:
-        list(pool.map(_copy, (copies[n::_THREADS] for n in range(_THREADS))))
-    return Packed(blob, tuple(buckets), loose, summary(parts))
+    with ThreadPoolExecutor(_THREADS) as threads:
+        list(threads.map(_copy, (copies[n::_THREADS] for n in range(_THREADS))))
+    return Packed(room, tuple(buckets), loose, summary(parts))
 
 
 def _size(arena: Arena, key: tuple[int, int, torch.dtype], number: int) -> tuple[int, int]:
@@ -156,17 +162,18 @@ def _bucket(
 
 def _copies(bucket: Bucket, layers: Sequence[LowRank]) -> Iterator[tuple[Array, Array]]:
     """Where each layer's factors go, and what they are; missing ranks are zeroed here."""
-    down, up = _bits(bucket.down), _bits(bucket.up)
+    down, up = bits(bucket.down), bits(bucket.up)
     for row, layer in enumerate(layers):
         rank = layer.rank
         if rank < bucket.rank:
             down[row, rank:] = 0
             up[row, :, rank:] = 0
-        yield down[row, :rank], _bits(layer.down).reshape(rank, -1)
-        yield up[row, :, :rank], _bits(layer.up).reshape(-1, rank)
+        yield down[row, :rank], bits(layer.down).reshape(rank, -1)
+        yield up[row, :, :rank], bits(layer.up).reshape(-1, rank)
 
 
-def _bits(tensor: Tensor) -> Array:
+def bits(tensor: Tensor) -> Array:
+    """The same memory as an array of integers."""
     # numpy knows no bfloat16, and its copies, unlike torch's, start no threads of their own.
     return tensor.view(_INTEGERS[tensor.itemsize]).numpy()
 

@@ -65,7 +65,8 @@ def load(path: Path, header: Header) -> LoraFile:
             raise LoraUnsupported(f"{name} has the dtype {dtype}, which no adapter has")
         kind = _DTYPES[dtype]
         # A view needs an aligned start, which the format does not promise.
-        part = whole[begin:end] if begin % kind.itemsize == 0 else whole[begin:end].clone()
+        part = whole[begin:end]
+        part = part.clone() if part.storage_offset() % kind.itemsize else part
         tensor = part.view(kind).view(shape)
         tensors[name] = tensor.to(_READ_AS[kind]) if kind in _READ_AS else tensor
     return LoraFile(tensors, dict(header.metadata), whole)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lorajobs.adapters.keys import own_name, place
 from lorajobs.engine import sd3_names
+from lorajobs.engine.ldm_names import flat_path, is_original
 
 #: The weights that an adapter can change: component, module path, shape.
 Targets = Mapping[str, Mapping[str, tuple[int, ...]]]
@@ -68,7 +69,7 @@ class Names:
                 found[module.name] = (spot,)
             elif original := self._as_stability_did(module):
                 found[module.name] = original
-            else:
+            elif self._denoiser != "unet" or not is_original(own_name(module.name)):
                 foreign.append(module)
         return found | self._converted(foreign)
 
@@ -104,6 +105,8 @@ class Names:
         return None
 
     def _as_stability_did(self, module: Module) -> tuple[Spot, ...]:
+        if self._denoiser == "unet":
+            return self._as_ldm_did(module)
         if self._denoiser is None or type(self._pipe).__name__[:16] != "StableDiffusion3":
             return ()
         blocks = self._pipe.transformer.config.num_layers
@@ -112,6 +115,14 @@ class Names:
         if not found or any(t.path not in known or module.rows % (2 * t.of) for t in found):
             return ()
         return tuple(Spot(self._denoiser, t.path, _rows(t, module.rows)) for t in found)
+
+    def _as_ldm_did(self, module: Module) -> tuple[Spot, ...]:
+        config = self._pipe.unet.config
+        kinds, each = config.down_block_types, config.layers_per_block
+        layers = [each] * len(kinds) if isinstance(each, int) else list(each)
+        flat = flat_path(own_name(module.name), layers, ["Attn" in kind for kind in kinds])
+        spot = self._look_up(("unet",), flat) if flat else None
+        return (spot,) if spot else ()
 
     def _converted(self, modules: Sequence[Module]) -> dict[str, Sequence[Spot]]:
         """By what diffusers' converters for other trainers make of the names.

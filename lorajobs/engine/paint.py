@@ -62,9 +62,10 @@ class PaintEngine:
 
         Raises: LoraNotApplied.
         """
-        for adapter in adapters:
-            if not adapter.path.is_file():
-                raise LoraNotApplied(f"{adapter.use.adapter.id}: no file {adapter.path}")
+        for use, *files in adapters:
+            for path in filter(None, files):
+                if not path.is_file():
+                    raise LoraNotApplied(f"{use.adapter.id}: no file {path}")
 
     def apply(self, adapters: Sequence[LocalAdapter]) -> Sequence[AppliedLora]:
         """Paints with these adapters from now on.
@@ -79,8 +80,10 @@ class PaintEngine:
                 revision=use.adapter.revision,
                 sha256=use.adapter.sha256,
                 scale=use.scale,
+                embeddings_sha256=use.adapter.embeddings and use.adapter.embeddings.sha256,
+                tokens=use.adapter.embeddings.tokens if use.adapter.embeddings else (),
             )
-            for use, _ in adapters
+            for use, *_ in adapters
         )
         if wanted != before:
             time.sleep(self._swap_s)
@@ -93,7 +96,11 @@ class PaintEngine:
 
     def resident(self) -> Collection[str]:
         """Those that are applied."""
-        return [lora.sha256 for lora in self._applied]
+        return [sha256 for lora in self._applied for sha256 in lora.key.split("+")]
+
+    def placement(self) -> str:
+        """It has no weights."""
+        return ""
 
     def generate(self, spec: JobSpec, on_step: OnStep) -> Generation:
         """Paints `num_images` pictures, image i with seed + i.
@@ -112,7 +119,7 @@ class PaintEngine:
         return Generation([Picture(self._paint(spec, seed), seed) for seed in seeds], [])
 
     def _paint(self, spec: JobSpec, seed: int) -> Image.Image:
-        marks = sorted(f"{lora.sha256}@{lora.scale}" for lora in self._applied)
+        marks = sorted(f"{lora.key}@{lora.scale}" for lora in self._applied)
         told = (spec.model, spec.prompt, spec.negative_prompt, spec.num_inference_steps)
         brush = _brush(*told, spec.guidance_scale, spec.scheduler, seed, *marks)
         image = Image.new("RGB", (spec.width, spec.height), _color(brush))

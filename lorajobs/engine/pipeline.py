@@ -13,12 +13,14 @@ import transformers
 from lorajobs.catalog import ModelEntry
 from lorajobs.engine.base import Generation, LocalAdapter, OnStep, Picture
 from lorajobs.engine.device import guarded, pick_device, pick_dtype
-from lorajobs.engine.prompts import Reader, readers, truncations
+from lorajobs.engine.prompts import readers, truncations, unspoken
 from lorajobs.engine.rack import Rack
 from lorajobs.engine.racks import open_rack
 from lorajobs.engine.scheduler import fresh
 from lorajobs.engine.snapshot import INDEX, HubRepo
 from lorajobs.engine.steps import StepWatch
+from lorajobs.engine.token_rack import TokenRack
+from lorajobs.engine.vocabulary import Vocabulary
 from lorajobs.errors import BadPicture, BaseLoadFailed, EngineFailed
 from lorajobs.jobs import AppliedLora, JobSpec, JobWarning
 from lorajobs.settings import Settings
@@ -34,7 +36,6 @@ class DiffusersEngine:
         self._device = torch.device("cpu")
         self._pipe: diffusers.DiffusionPipeline = None
         self._rack: Rack | None = None
-        self._readers: list[Reader] = []
 
     def load(self) -> None:
         """Loads the base onto the device.
@@ -72,6 +73,10 @@ class DiffusersEngine:
         """The adapters in host memory by content, which is their SHA-256 unless PEFT adds to it."""
         return self._rack.resident() if self._rack else ()
 
+    def placement(self) -> str:
+        """Where the pristine weights lie, one of `Placement`."""
+        return self._rack.placement if self._rack else ""
+
     def check(self) -> None:
         """Compares a sample of the weights in memory with what they must be, to the bit.
 
@@ -81,7 +86,7 @@ class DiffusersEngine:
 
     def close(self) -> None:
         """Gives back the device's memory."""
-        self._pipe, self._rack, self._readers = None, None, []
+        self._pipe, self._rack = None, None
         gc.unfreeze()
         gc.collect()
         if self._device.type == "cuda":
@@ -123,9 +128,8 @@ class DiffusersEngine:
             _require_scheduler(pipe.scheduler, name)
         self._pipe = pipe.to(self._device)
         cache_bytes = settings.host_cache_mb << 20
-        self._rack = open_rack(self._pipe, self._device, entry.placement, cache_bytes)
-        sequence = self._parameters().get("max_sequence_length")
-        self._readers = readers(pipe.components, sequence.default if sequence else None)
+        rack = open_rack(self._pipe, self._device, entry.placement, cache_bytes)
+        self._rack = TokenRack(rack, Vocabulary(self._pipe))
         # What a base is made of outlives every job: no later collection needs to look at it, which
         # takes 0.1 to 0.3 s and would fall into the reading of an adapter.
         gc.collect()
@@ -140,7 +144,7 @@ class DiffusersEngine:
         return dict(inspect.signature(self._pipe.__call__).parameters)
 
     def _generate(self, spec: JobSpec, on_step: OnStep) -> Generation:
-        self._loaded_rack()
+        applied = self._loaded_rack().applied
         arguments: dict[str, Any] = {
             "prompt": spec.prompt,
             "width": spec.width,
@@ -151,7 +155,11 @@ class DiffusersEngine:
             "output_type": "pt",
         }
         ignored = self._why_negative_is_ignored(spec)
-        warnings = truncations(spec, self._readers, negative=ignored is None)
+        sequence = self._parameters().get("max_sequence_length")
+        # The tokenizers of now: an adapter may have brought tokens.
+        found = readers(self._pipe.components, sequence.default if sequence else None)
+        warnings = truncations(spec, found, negative=ignored is None)
+        warnings += unspoken(spec, applied)
         if ignored is None:
             arguments["negative_prompt"] = spec.negative_prompt
         elif spec.negative_prompt:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from lorajobs.jobs import JobSpec, JobWarning
+from lorajobs.jobs import AppliedLora, JobSpec, JobWarning
 
 
 class Reader(NamedTuple):
@@ -41,6 +41,20 @@ def truncations(spec: JobSpec, found: Iterable[Reader], *, negative: bool) -> li
         if (cut := _cut(reader, text))
     }
     return [JobWarning(code="prompt_truncated", detail=detail) for detail in cuts]
+
+
+def unspoken(spec: JobSpec, applied: Iterable[AppliedLora]) -> list[JobWarning]:
+    """One warning for each adapter whose trained tokens no text names."""
+    text = f"{spec.prompt} {spec.negative_prompt}"
+    return [
+        JobWarning(
+            code="lora_tokens_unused",
+            detail=f"{lora.id} was trained together with {''.join(lora.tokens)}, which the prompt "
+            "does not name; write that where the adapter's subject or style belongs",
+        )
+        for lora in applied
+        if lora.tokens and not any(token in text for token in lora.tokens)
+    ]
 
 
 def _cut(reader: Reader, text: str) -> str:

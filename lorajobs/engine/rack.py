@@ -21,8 +21,13 @@ Read = Callable[[LocalAdapter], Parts]
 class Rack(Protocol):
     """The adapters of one pipeline; without any of them the base is exact."""
 
-    placement: Placement
-    applied: tuple[AppliedLora, ...]
+    @property
+    def placement(self) -> Placement:
+        """Where the pristine weights lie."""
+
+    @property
+    def applied(self) -> tuple[AppliedLora, ...]:
+        """The adapters that are active."""
 
     def preload(self, adapters: Sequence[LocalAdapter]) -> None:
         """Makes adapters quick to activate; what is active stays so.
@@ -81,4 +86,6 @@ def applied_lora(adapter: LocalAdapter, told: Summary) -> AppliedLora:
         rank=told.rank,
         effective_scale=scale * told.strength,
         alpha_assumed=told.alpha_assumed,
+        embeddings_sha256=pinned.embeddings and pinned.embeddings.sha256,
+        tokens=pinned.embeddings.tokens if pinned.embeddings else (),
     )

@@ -11,7 +11,9 @@ from lorajobs.engine.fuse import BatchedFuser, Fuser
 from lorajobs.engine.host_cache import HostCache
 from lorajobs.engine.inplace import InPlaceRack
 from lorajobs.engine.lora_weights import Reader
-from lorajobs.engine.placement import Memory, Placement, choose
+from lorajobs.engine.packer import Packer
+from lorajobs.engine.placement import HOST_WORKING_BYTES, Memory, Placement, choose
+from lorajobs.engine.pool import Pool
 from lorajobs.engine.rack import Rack
 from lorajobs.engine.unfused import UnfusedRack
 
@@ -39,7 +41,8 @@ def open_rack(
     if device.type == "cuda":
         # What the weights lay in before: other processes may want it, and so may large blocks.
         torch.cuda.empty_cache()
-    return InPlaceRack(arena, fuser_for(arena, device), HostCache(cache_bytes), reader.read, where)
+    packer = Packer(reader.read, arena, _pool(device, cache_bytes))
+    return InPlaceRack(arena, fuser_for(arena, device), HostCache(cache_bytes), packer, where)
 
 
 def fuser_for(arena: Arena, device: torch.device) -> Fuser:
@@ -52,6 +55,16 @@ def fuser_for(arena: Arena, device: torch.device) -> Fuser:
         else:
             return TritonFuser(arena)
     return BatchedFuser(arena)
+
+
+def _pool(device: torch.device, cache_bytes: int) -> Pool:
+    """Room for the adapters of a GPU; memory that need not be pinned is taken when it is needed."""
+    if device.type != "cuda":
+        return Pool(0, pinned=False)
+    if free_memory(device).host - cache_bytes < HOST_WORKING_BYTES:
+        log.warning("adapters: host memory is short, so it is pinned for each of them anew")
+        return Pool(0, pinned=True)
+    return Pool(cache_bytes, pinned=True)
 
 
 def free_memory(device: torch.device) -> Memory:

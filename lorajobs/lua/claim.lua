@@ -1,12 +1,19 @@
--- ARGV: P model id worker ticket lease_ms queue message   (id '' only asks for the earlier claim)
--- {id, attempt}, or nil when the job is gone; queue and message replace a ticket of another base
+-- ARGV: P model id worker ticket lease_ms expired_error queue message taken
+--       (id '' only asks for the earlier claim)
+-- {id, attempt}, or nil when the job is gone; queue and message replace a ticket of another base,
+-- which instead takes one from the queue `taken`
 local model, id, worker, ticket = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local claim_key = P .. ':claim:' .. worker
 local last = redis.call('HMGET', claim_key, 'ticket', 'job', 'attempt', 'model')
 if last[1] == ticket and owns(last[2], last[3]) then return { last[2], last[3] } end
 if id == '' or redis.call('HGET', job_key(id), 'model') ~= model then return false end
-if not dequeue(id) then return false end
 local t = now()
+local deadline = redis.call('ZSCORE', P .. ':deadlines', id)
+if deadline and tonumber(deadline) <= t then
+  terminate(id, 'expired', ARGV[7])
+  return false
+end
+if not dequeue(id) then return false end
 local r = redis.call('HMGET', job_key(id), 'owner', 'group')
 local attempt = redis.call('HINCRBY', job_key(id), 'attempt', 1)
 redis.call('HSET', job_key(id), 'status', 'running', 'worker', worker, 'started_ms', t, 'step', 0)
@@ -23,7 +30,8 @@ redis.call('HSET', served_key(model), r[1], now_us())
 set_turn(model, r[1])
 if last[4] and last[4] ~= model then redis.call('HDEL', P .. ':loaded:' .. last[4], worker) end
 redis.call('HSET', P .. ':loaded:' .. model, worker, r[2])
-push_ticket(ARGV[7], ARGV[8])
+push_ticket(ARGV[8], ARGV[9])
+if ARGV[10] ~= '' then redis.call('RPOP', ARGV[10]) end
 event(id, 'running', 'attempt', attempt)
 if attempt == 1 then announce(id, 'started', '') end
 return { id, tostring(attempt) }

@@ -21,6 +21,7 @@
 --   P:claim:<worker>   HASH    ticket, job, attempt, model: the last claim, for a lost reply
 --   P:deadlines        ZSET    id -> ms                when a job that has not started expires
 --   P:kept             ZSET    id -> ms                when an ended job is erased
+--   P:pulse            HASH    ms: the last look for lost leases; patient_ms: until when none is
 --   P:service:<model>  HASH    ms                      running mean of a job's time on a worker
 --   P:rate:<model>:<m> HASH    submitted, ended        in the minute m, expires
 --   P:events:<id>      STREAM  what happened to the job, for live listeners
@@ -138,8 +139,9 @@ local function place_of(id, window_us)
   local keys = redis.call('ZCARD', turns_key(model)) - 1
   local before = redis.call('ZRANK', turns_key(model), owner)
   local own = redis.call('ZCOUNT', line, '-inf', score + window_us) - 1
-  -- While a low priority holds it back, all others may pass.
-  local turns = score > now_us() and others or keys * (own + 2)
+  -- Later jobs of its own key may bring others more turns, as long as they come within the window;
+  -- and while a low priority holds it back, all others may pass.
+  local turns = score + window_us > now_us() and others or keys * (own + 2)
   return { rank + math.min(others, keys * rank + before), own + math.min(others, turns), 0, service }
 end
 

@@ -1,13 +1,13 @@
 -- ARGV: P id model spec warnings group webhook owner max_attempts steps head_start_ms queue message
---       deadline_ms max_waiting max_waiting_per_key retention_ms window_us workers
+--       deadline_ms max_waiting max_waiting_per_key retention_ms window_us workers idle
 --       once fingerprint once_ms   (once '': the client gave its request no name)
 -- {created_ms, 1 or 0 if the job was there already (a replay), place or nil unless it waits, id};
 -- or why it is refused, see `full`; -3: `once` is another request's, -4: its job was erased
 local id, model, owner = ARGV[2], ARGV[3], ARGV[8]
-local once = ARGV[20] ~= '' and P .. ':once:' .. ARGV[20]
+local once = ARGV[21] ~= '' and P .. ':once:' .. ARGV[21]
 local earlier = once and redis.call('HMGET', once, 'job', 'fingerprint') or {}
 if earlier[1] then
-  if earlier[2] ~= ARGV[21] then return -3 end
+  if earlier[2] ~= ARGV[22] then return -3 end
   id = earlier[1]
 end
 local known = redis.call('HMGET', job_key(id), 'created_ms', 'status')
@@ -27,8 +27,8 @@ redis.call('HSET', job_key(id), 'id', id, 'status', 'queued', 'model', model, 's
 redis.call('ZADD', P .. ':jobs', t, id)
 redis.call('ZADD', owned_key(owner), t, id)
 if once then
-  redis.call('HSET', once, 'job', id, 'fingerprint', ARGV[21])
-  redis.call('PEXPIRE', once, ARGV[22])
+  redis.call('HSET', once, 'job', id, 'fingerprint', ARGV[22])
+  redis.call('PEXPIRE', once, ARGV[23])
 end
 redis.call('SADD', P .. ':models', model)
 if ARGV[14] ~= '' then redis.call('ZADD', P .. ':deadlines', t + tonumber(ARGV[14]), id) end
@@ -38,5 +38,6 @@ push_ticket(ARGV[12], ARGV[13])
 event(id, 'queued')
 local place = place_of(id, tonumber(ARGV[18]))
 -- For the estimate of its start, which is compared with what comes.
-redis.call('HSET', job_key(id), 'position', place[1], 'service_ms', place[4], 'workers', ARGV[19])
+redis.call('HSET', job_key(id), 'position', place[1], 'service_ms', place[4], 'workers', ARGV[19],
+  'idle', ARGV[20])
 return { t, 1, place, id }

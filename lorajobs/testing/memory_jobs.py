@@ -65,8 +65,13 @@ class MemoryJobs(MemoryNotices):
         with self.lock:
             kept_ms = int(self.rules.retention_s * 1000)
             now = self.clock_ms()
-            jobs = [e.job for e in self._entries.values() if e.job.completed_ms is not None]
-            return [j.id for j in jobs if (j.completed_ms or 0) + kept_ms <= now][:limit]
+            ended = [e for e in self._entries.values() if e.job.completed_ms is not None]
+            return [e.job.id for e in ended if e.kept_until(kept_ms) <= now][:limit]
+
+    def keep(self, job_id: str, seconds: float) -> None:
+        with self.lock:
+            if job_id in self._entries:
+                self._entries[job_id].kept_until_ms = self.clock_ms() + int(seconds * 1000)
 
     def _entry(self, job_id: str) -> Entry:
         try:

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from lorajobs.jobs import Job, WebhookEvent
+from lorajobs.jobs import Job
 from lorajobs.outbox import (
     LOGGED,
     PROGRESS_MS,
@@ -52,7 +52,7 @@ class MemoryOutbox(MemoryEvents):
         """What is not settled."""
         return {name: hook for name, hook in self._hooks.items() if hook.is_pending}
 
-    def announce(self, job: Job, event: WebhookEvent, suffix: str = "") -> None:
+    def announce(self, job: Job, event: str, suffix: str = "") -> None:
         """Puts a webhook into the outbox, if the job asked for this one."""
         webhook = job.spec.webhook
         if webhook is None or event not in webhook.events:
@@ -84,7 +84,7 @@ class MemoryOutbox(MemoryEvents):
             now = self.clock_ms()
             pending = sorted(self.outbox.values(), key=lambda hook: hook.due_ms)
             sending = Counter(hook.delivery.host for hook in pending if hook.held_ms > now)
-            given = []
+            given: list[Delivery] = []
             for hook in pending:
                 host = hook.delivery.host
                 free = per_host is None or sending[host] < per_host

@@ -8,9 +8,6 @@ from lorajobs.snapshot import Snapshot, Turn, WaitingGroup, WaitingJob
 from lorajobs.store import Place, QueueRules
 from lorajobs.testing.entry import Entry
 
-#: How many keys, and groups of each, a snapshot shows.
-SNAPSHOT_LIMIT = 32
-
 
 @dataclass
 class MemoryQueue:
@@ -35,7 +32,12 @@ class MemoryQueue:
         self._loaded[worker] = (spec.model, spec.group)
 
     def snapshot(
-        self, model: str, waiting: Sequence[Entry], loaded: str, others: Collection[str]
+        self,
+        model: str,
+        waiting: Sequence[Entry],
+        loaded: str,
+        others: Collection[str],
+        limit: int,
     ) -> Snapshot:
         """What a worker sees that has the group `loaded` applied, beside the others that live."""
         elsewhere = {
@@ -43,14 +45,14 @@ class MemoryQueue:
         }
         sizes = Counter(entry.job.spec.group for entry in waiting)
         turns = []
-        for owner, line in list(self._lines(model, waiting).items())[:SNAPSHOT_LIMIT]:
+        for owner, line in list(self._lines(model, waiting).items())[:limit]:
             heads: dict[str, WaitingJob] = {}
             for entry in line:
                 job = WaitingJob(entry.job.id, self._score_us(entry), entry.job.spec.group)
                 heads.setdefault(job.group, job)
             groups = [WaitingGroup(head, sizes[g], g in elsewhere) for g, head in heads.items()]
             since_us, had = self._since_us(model, owner, line), owner in self._had[model]
-            turns.append(Turn(owner, since_us, had, heads.get(loaded), groups[:SNAPSHOT_LIMIT]))
+            turns.append(Turn(owner, since_us, had, heads.get(loaded), groups[:limit]))
         return Snapshot(self.clock_ms() * 1000, turns)
 
     def place(
@@ -62,8 +64,10 @@ class MemoryQueue:
         rank, others, keys = line.index(entry), len(waiting) - len(line), len(lines) - 1
         score_us = self._score_us(entry)
         own = sum(self._score_us(other) <= score_us + window_us for other in line) - 1
-        # While a low priority holds it back, all others may pass.
-        passing = others if score_us > 1000 * self.clock_ms() else keys * (own + 2)
+        # Later jobs of its own key may bring others more turns, as long as they come within the
+        # window; and while a low priority holds it back, all others may pass.
+        is_open = score_us + window_us > 1000 * self.clock_ms()
+        passing = others if is_open else keys * (own + 2)
         before = keys * rank + list(lines).index(entry.job.spec.owner)
         return Place(rank + min(others, before), own + min(others, passing), False, service_s)
 

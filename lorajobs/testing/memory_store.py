@@ -5,18 +5,22 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from lorajobs.errors import DeadlineExceeded, JobNotFinished, QueueFull, WorkerLost
+from lorajobs.errors import JobNotFinished, QueueFull, WorkerLost
 from lorajobs.events import PROGRESS
 from lorajobs.jobs import TRANSITIONS, Job, JobError, JobStatus, Lease, Outcome
-from lorajobs.snapshot import Snapshot
+from lorajobs.snapshot import SNAPSHOT_LIMIT, Snapshot
 from lorajobs.store import (
     DEFAULT_RULES,
+    LATE,
+    NOBODY,
+    Crew,
     Place,
     Progress,
     QueueRules,
     Rescued,
     Signal,
     Submitted,
+    Trade,
 )
 from lorajobs.terms import DEFAULT_TERMS, Terms
 from lorajobs.testing.entry import Entry
@@ -49,7 +53,7 @@ class MemoryJobStore(MemoryJobs):
         ticket: Mapping[str, str] | None,
         *,
         window_us: int = 0,
-        workers: int = 0,
+        crew: Crew = NOBODY,
         terms: Terms = DEFAULT_TERMS,
     ) -> Submitted:
         with self.lock:
@@ -65,7 +69,7 @@ class MemoryJobStore(MemoryJobs):
             self._push(ticket)
             self.happened(job.id, JobStatus.QUEUED)
             place = self.place(job.id, window_us)
-            predicted_s = place.starts_in_s(workers) if place else None
+            predicted_s = place.starts_in_s(crew) if place else None
             entry.job = queued.model_copy(update={"predicted_s": predicted_s})
             if terms.once:
                 self.remember(terms.once, job.id)
@@ -119,10 +123,12 @@ class MemoryJobStore(MemoryJobs):
 
     # The worker's side
 
-    def snapshot(self, model: str, worker: str = "", loaded: str = "") -> Snapshot:
+    def snapshot(
+        self, model: str, worker: str = "", loaded: str = "", limit: int = SNAPSHOT_LIMIT
+    ) -> Snapshot:
         with self.lock:
             alive = {w.name for w in self.workers() if w.takes_jobs} - {worker}
-            return self._queue.snapshot(model, self._waiting(model), loaded, alive)
+            return self._queue.snapshot(model, self._waiting(model), loaded, alive, limit)
 
     def claim(
         self,
@@ -130,7 +136,7 @@ class MemoryJobStore(MemoryJobs):
         job_id: str | None,
         worker: str,
         ticket: str,
-        pushed: Mapping[str, str] | None = None,
+        trade: Trade | None = None,
     ) -> Lease | None:
         with self.lock:
             earlier = self._claims.get(worker)
@@ -138,6 +144,9 @@ class MemoryJobStore(MemoryJobs):
                 return earlier[1]
             entry = self._entries.get(job_id or "")
             if entry is None or entry not in self._waiting(model):
+                return None
+            if entry.is_late(self.clock_ms()):
+                self._end(entry, JobStatus.EXPIRED, LATE)
                 return None
             attempt = entry.job.attempt + 1
             self._move(
@@ -154,14 +163,18 @@ class MemoryJobStore(MemoryJobs):
             self._queue.take(entry, worker)
             if attempt == 1:
                 self.announce(entry.job, "started")
-            self._push(pushed)
+            self._trade(trade)
             return lease
 
-    def refuse(self, job_id: str, error: JobError) -> bool:
+    def refuse(self, job_id: str, error: JobError, by: str = "", of: int = 1) -> bool:
         with self.lock:
             entry = self._entries.get(job_id)
             if entry is None or entry.job.status is not JobStatus.QUEUED:
                 return False
+            if by:
+                entry.refused_by.add(by)
+                if len(entry.refused_by) < of:
+                    return False
             self._end(entry, JobStatus.FAILED, error)
             return True
 
@@ -231,7 +244,6 @@ class MemoryJobStore(MemoryJobs):
         again: Counter[str] = Counter()
         ended = 0
         error = WorkerLost("the worker died on every attempt").as_job_error()
-        late = DeadlineExceeded("it waited longer than its start_deadline_s").as_job_error()
         with self.lock:
             now = self.clock_ms()
             for entry in list(self._entries.values()):
@@ -241,7 +253,7 @@ class MemoryJobStore(MemoryJobs):
                     else:
                         ended += 1
                 elif entry.is_late(now):
-                    self._end(entry, JobStatus.EXPIRED, late)
+                    self._end(entry, JobStatus.EXPIRED, LATE)
                     ended += 1
                 elif entry.job.status is JobStatus.QUEUED and 0 < entry.ready_ms <= now:
                     entry.ready_ms = 0
@@ -253,6 +265,14 @@ class MemoryJobStore(MemoryJobs):
         if entry is None or entry.job.status is not JobStatus.RUNNING:
             return None
         return entry if entry.job.attempt == lease.attempt else None
+
+    def _trade(self, trade: Trade | None) -> None:
+        if trade is None:
+            return
+        self._push(trade.given)
+        other = next((t for t in self.tickets if t["queue"] == trade.taken), None)
+        if other is not None:
+            self.tickets.remove(other)
 
     def _push(self, ticket: Mapping[str, str] | None) -> None:
         if ticket is not None:

@@ -24,10 +24,12 @@ from lorajobs.redis_store import RedisJobStore
 from lorajobs.snapshot import WaitingGroup
 from lorajobs.store import (
     DRAINING,
+    Crew,
     Place,
     Progress,
     QueueRules,
     Signal,
+    Trade,
     WorkerState,
 )
 from tests.backends import RULES, Backend, MemoryBackend, RedisBackend, Store
@@ -182,10 +184,11 @@ def test_a_worker_that_took_a_job_of_another_base_left_the_adapters_of_the_first
     assert [group.elsewhere for group in groups(store)] == [True]
     other = a_job(model="sdxl")
     store.submit(other, None)
-    assert store.claim("sdxl", other.id, "w2", "t9", backend.ticket)
+    trade = Trade(backend.ticket, "base.sdxl")
+    assert store.claim("sdxl", other.id, "w2", "t9", trade)
     # In place of the ticket that was the first base's.
     assert backend.pushed() == 1
-    assert store.claim("sdxl", None, "w2", "t9", backend.ticket)
+    assert store.claim("sdxl", None, "w2", "t9", trade)
     assert backend.pushed() == 1
     assert [group.elsewhere for group in groups(store)] == [False]
 
@@ -245,7 +248,7 @@ def test_a_key_may_have_so_many_jobs_waiting(ruled: Backend) -> None:
 
 def test_the_expected_start_is_kept_to_be_compared(backend: Backend) -> None:
     store, first = backend.store, a_job()
-    store.submit(first, None, workers=2)
+    store.submit(first, None, crew=Crew(2, 0))
     assert store.get(first.id).predicted_s is None
     lease = store.claim("demo", first.id, "w", "t")
     assert lease is not None
@@ -253,9 +256,9 @@ def test_the_expected_start_is_kept_to_be_compared(backend: Backend) -> None:
     store.finish(lease, DONE)
     waits, second = a_job(), a_job()
     store.submit(waits, None)
-    place = store.submit(second, None, workers=2).place
+    place = store.submit(second, None, crew=Crew(2, 0)).place
     assert place is not None
-    assert store.get(second.id).predicted_s == place.starts_in_s(2)
+    assert store.get(second.id).predicted_s == place.starts_in_s(Crew(2, 0))
     assert store.get(waits.id).predicted_s is None
 
 
@@ -600,7 +603,7 @@ def test_the_mean_service_time_is_known_once_a_job_has_ended(backend: Backend) -
 def test_workers_are_listed_while_they_live(backend: Backend) -> None:
     store = backend.store
     loaded = [AppliedLora(id="pixel", revision="r", sha256="s", scale=0.5)]
-    worker = WorkerState("w2", "demo", "warm", loaded, "job")
+    worker = WorkerState("w2", "demo", "warm", loaded, "job", placement="gpu")
     store.put_worker(worker, 60)
     store.put_worker(WorkerState("w1", "demo", "loading", [], None), 60)
     assert [w.name for w in store.workers()] == ["w1", "w2"]

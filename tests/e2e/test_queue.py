@@ -131,8 +131,9 @@ def test_a_canceled_job_stops_and_the_worker_stays_warm(running: Line, painter: 
 
 
 def test_terminate_kills_a_child_that_does_not_stop_in_its_grace(running: Line) -> None:
-    patience = {"LORAJOBS_CANCEL_GRACE_S": "0", "LORAJOBS_STEP_TIMEOUT_S": "60"}
-    slow = running.start_painter("stubborn", step_s=3.0, **patience)
+    slow = running.start_painter(
+        "stubborn", step_s=3.0, LORAJOBS_CANCEL_GRACE_S="0", LORAJOBS_STEP_TIMEOUT_S="60"
+    )
     job, other = running.submit(num_inference_steps=100), running.submit(num_inference_steps=1)
     running.reached(job["id"], lambda j: j["progress"]["step"] > 0)
     (child,) = children_of(slow.pid)

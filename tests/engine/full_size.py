@@ -113,8 +113,8 @@ FAMILIES = tuple(_BASES)
 
 
 @cache
-def reader(family: str, share: int = 1) -> Reader:
-    """What reads adapters for one of the bases; `share` 10 makes it about ten times as narrow."""
+def pipeline(family: str, share: int = 1) -> Any:
+    """One of the bases; `share` 10 makes it about ten times as narrow."""
     kind, name, make = _BASES[family]
     pipe = kind.__new__(kind)
     with torch.device("meta"):
@@ -123,4 +123,10 @@ def reader(family: str, share: int = 1) -> Reader:
             component = f"text_encoder_{number + 1}" if number else "text_encoder"
             narrow = width if share == 1 else 64
             setattr(pipe, component, _clip(narrow, layers, projects=projects))
-    return Reader(pipe)
+    return pipe
+
+
+@cache
+def reader(family: str, share: int = 1) -> Reader:
+    """What reads adapters for it."""
+    return Reader(pipeline(family, share))

@@ -34,6 +34,29 @@ _SDXL_CONVOLUTIONS = {
     "input_blocks_3_0_op": ("down_blocks.0.downsamplers.0.conv",),
     "output_blocks_2_2_conv": ("up_blocks.0.upsamplers.0.conv",),
 }
+#: What LyCORIS writes beside the attentions; diffusers' converter knows none of them.
+_SD1 = {
+    "input_blocks_0_0": ("conv_in",),
+    "input_blocks_1_1_proj_in": ("down_blocks.0.attentions.0.proj_in",),
+    "input_blocks_3_0_op": ("down_blocks.0.downsamplers.0.conv",),
+    "input_blocks_4_0_skip_connection": ("down_blocks.1.resnets.0.conv_shortcut",),
+    "input_blocks_8_1_transformer_blocks_0_attn2_to_k": (
+        "down_blocks.2.attentions.1.transformer_blocks.0.attn2.to_k",
+    ),
+    "input_blocks_11_0_emb_layers_1": ("down_blocks.3.resnets.1.time_emb_proj",),
+    "middle_block_0_in_layers_2": ("mid_block.resnets.0.conv1",),
+    "middle_block_1_transformer_blocks_0_ff_net_0_proj": (
+        "mid_block.attentions.0.transformer_blocks.0.ff.net.0.proj",
+    ),
+    "output_blocks_2_1_conv": ("up_blocks.0.upsamplers.0.conv",),
+    "output_blocks_5_2_conv": ("up_blocks.1.upsamplers.0.conv",),
+    "output_blocks_8_0_out_layers_3": ("up_blocks.2.resnets.2.conv2",),
+    "output_blocks_11_1_transformer_blocks_0_attn1_to_q": (
+        "up_blocks.3.attentions.2.transformer_blocks.0.attn1.to_q",
+    ),
+    "time_embed_2": ("time_embedding.linear_2",),
+    "out_2": ("conv_out",),
+}
 _FLUX = {
     "double_blocks.0.img_attn.qkv": tuple(f"transformer_blocks.0.attn.to_{x}" for x in "qkv"),
     "double_blocks.0.txt_attn.qkv": tuple(f"transformer_blocks.0.attn.add_{x}_proj" for x in "qkv"),
@@ -97,6 +120,10 @@ def files(family: str, targets: Targets) -> Iterator[Recipe]:
         yield _file("sgm loha", family, _SDXL, targets, kinds.loha)
         yield _file("sgm dora", family, _SDXL, targets, kinds.dora_of_kohya)
         yield _file("sgm in comfy", family, _dotted(_SDXL), targets, kinds.peft, "diffusion_model.")
+    if family in ("sd15", "sd2"):
+        yield _file("ldm", family, _SD1, targets, kinds.kohya)
+        yield _file("ldm loha", family, _SD1, targets, kinds.loha)
+        yield _file("ldm lokr", family, _SD1, targets, kinds.lokr)
     if family == "flux":
         if targets["transformer"]["x_embedder"][0] == 3072:
             yield _file("linear1", family, _flat(_FLUX_WIDE), targets, kinds.kohya)

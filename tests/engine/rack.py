@@ -14,7 +14,9 @@ from lorajobs.engine.fuse import BatchedFuser, Work
 from lorajobs.engine.host_cache import HostCache
 from lorajobs.engine.inplace import InPlaceRack
 from lorajobs.engine.layer import Dora, Full, Hadamard, Kronecker, Layer, LowRank, Parts
+from lorajobs.engine.packer import Packer
 from lorajobs.engine.placement import Placement
+from lorajobs.engine.pool import Pool
 from lorajobs.errors import LoraNotApplied
 from lorajobs.jobs import AdapterUse
 from tests.jobs import an_adapter
@@ -130,7 +132,8 @@ class Bed:
         self.arena = Arena.of(components, twin_on_host=True)
         self.fuser = Faulty(self.arena)
         self.cache = HostCache(budget)
-        self.rack = InPlaceRack(self.arena, self.fuser, self.cache, self.shelf.read, Placement.HOST)
+        packer = Packer(self.shelf.read, self.arena, Pool(0, pinned=False))
+        self.rack = InPlaceRack(self.arena, self.fuser, self.cache, packer, Placement.HOST)
 
     def digest(self) -> str:
         """A hash of every weight."""

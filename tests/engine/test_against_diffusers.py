@@ -75,10 +75,10 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return Pair(engine, theirs, {recipe.name: recipe for recipe in made})
 
 
-def latents(pipe: DiffusionPipeline) -> Tensor:
+def latents(pipe: DiffusionPipeline, prompt: str = "a red heart") -> Tensor:
     """What a pipeline denoises, before its decoder."""
     images: Tensor = pipe(
-        prompt="a red heart",
+        prompt=prompt,
         width=64,
         height=64,
         num_inference_steps=STEPS,

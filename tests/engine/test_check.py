@@ -46,6 +46,16 @@ def test_a_peft_folder(tmp_path: Path) -> None:
     assert "1 weights of demo, all finite, strength 2" in result.output
 
 
+@pytest.mark.parametrize(("width", "code"), [(192, 0), (768, 1)])
+def test_a_folder_with_trained_tokens(tmp_path: Path, width: int, code: int) -> None:
+    saved(tmp_path / "it.safetensors", prefixed("unet.", pair(UNET_MODULE, UNET_SHAPE)))
+    saved(tmp_path / "it_emb.safetensors", {"clip_l": torch.ones(2, width)})
+    result = check(tmp_path, tmp_path, "--model", "demo")
+    assert result.exit_code == code
+    assert "tokens    <s0> <s1>, in it_emb.safetensors" in result.output
+    assert ("text_encoder needs (2, 192), it has (2, 768)" in result.output) == bool(code)
+
+
 @pytest.mark.parametrize("model", [(), ("--model", "demo")])
 def test_a_broken_one(tmp_path: Path, model: tuple[str, ...]) -> None:
     state = prefixed("unet.", pair(UNET_MODULE, UNET_SHAPE, std=float("inf")))

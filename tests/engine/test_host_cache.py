@@ -5,12 +5,13 @@ import torch
 from lorajobs.engine.blob import Packed, pack
 from lorajobs.engine.host_cache import HostCache
 from lorajobs.engine.layer import LowRank, Summary
+from lorajobs.engine.pool import Pool, Room
 from tests.engine.rack import Bed, modules, parts
 
 
 def packed(size: int) -> Packed:
     """An adapter of so many bytes."""
-    return Packed(torch.empty(size, dtype=torch.uint8), (), {}, Summary(0, 0, 0, False))
+    return Packed(Room(torch.empty(size, dtype=torch.uint8)), (), {}, Summary(0, 0, 0, False))
 
 
 def test_what_does_not_fit_goes_unless_it_is_held() -> None:
@@ -48,7 +49,7 @@ def test_a_packed_layer_is_the_layer_that_was_read() -> None:
     bed = Bed(modules())
     for seed in (0, 2, 4):
         found = parts(bed.components, seed)
-        block = pack(found, bed.arena, pinned=False)
+        block = pack(found, bed.arena, Pool(0, pinned=False))
         for component, layers in found.items():
             for path, layer in layers.items():
                 slot = bed.arena.places[component, path]

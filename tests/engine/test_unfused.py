@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from lorajobs.engine.pipeline import DiffusersEngine
+from lorajobs.engine.token_rack import TokenRack
 from lorajobs.engine.unfused import CAPACITY, UnfusedRack
 from lorajobs.errors import LoraNotApplied
 from tests.engine.adapters import (
@@ -29,8 +30,9 @@ from tests.engine.conftest import Fingerprint
 def rack_of(engine: DiffusersEngine) -> UnfusedRack:
     """The rack itself."""
     rack = engine._loaded_rack()
-    assert isinstance(rack, UnfusedRack)
-    return rack
+    assert isinstance(rack, TokenRack)
+    assert isinstance(rack.weights, UnfusedRack)
+    return rack.weights
 
 
 def test_all_weights_of_the_file_sit_in_the_unet(unfused: DiffusersEngine) -> None:

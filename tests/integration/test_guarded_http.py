@@ -134,9 +134,7 @@ def test_a_redirect_inside_is_not_followed(
     server: FileServer, doorbell: Doorbell, location: str
 ) -> None:
     # The name of the first server is listed, and nothing that it may lead to.
-    reach = replace(
-        STRICT, private=("first.example",), resolve=lambda host, port: [host_of(host)]
-    )
+    reach = replace(STRICT, private=("first.example",), resolve=lambda host, port: [host_of(host)])
     server.answers["/x"] = sends(b"", 302, Location=location.format(port=doorbell.port))
     url = f"http://first.example:{server.server_address[1]}/x"
     with pytest.raises(UrlNotAllowed):
@@ -180,7 +178,7 @@ def test_a_huge_body_is_cut(server: FileServer) -> None:
 
 
 def test_a_body_announced_as_huge_is_not_read(server: FileServer) -> None:
-    server.answers["/x"] = sends(b"", **{"Content-Length": str(1 << 40)})
+    server.answers["/x"] = sends(b"", 200, **{"Content-Length": str(1 << 40)})
     with pytest.raises(BodyTooLarge, match=f"has {1 << 40} bytes"):
         get(GuardedHttp(LOCAL), server.url + "/x")
 

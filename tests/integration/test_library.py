@@ -10,7 +10,8 @@ from pydantic import SecretStr
 
 from lorajobs.adapters.library import Library
 from lorajobs.adapters.registry import LoraRecord, MemoryLoraRegistry
-from lorajobs.addresses import EVERYWHERE
+from lorajobs.addresses import LOOPBACK
+from lorajobs.api_keys import Caller
 from lorajobs.catalog import Catalog, LoraEntry, ModelEntry
 from lorajobs.errors import (
     ConfigError,
@@ -73,7 +74,7 @@ class Place:
             "lora_roots": (self.loras,),
             "hf_endpoint": self.hub.url,
             "hf_token": SecretStr(TOKEN),
-            "fetch_private": EVERYWHERE,
+            "fetch_private": LOOPBACK,
             **settings,
         }
         objects = FolderStore(self.folder / "objects", "http://127.0.0.1", 60)
@@ -384,6 +385,17 @@ def test_a_private_repository_can_be_registered_and_fetched(place: Place) -> Non
     assert fetched(place.library(machine="worker"), record.adapter) == lora()
 
 
+def test_a_key_that_is_no_admins_reaches_nothing_by_the_operators_token(place: Place) -> None:
+    published(place, private=True, gated=True)
+    with pytest.raises(HubGated):
+        place.library().register(entry(base="sdxl"), Caller("anna"))
+    published(place)
+    record = place.library().register(entry(base="sdxl"), Caller("anna"))
+    assert record.adapter is not None
+    assert (record.adapter.registered, record.adapter.trusted) == (True, False)
+    assert fetched(place.library(machine="worker"), record.adapter) == lora()
+
+
 def test_a_base_given_explicitly_needs_no_card(place: Place) -> None:
     published(place, card={"base_model": "somebody/else"}, tags=())
     record = place.library().register(entry(base="sdxl"))
@@ -531,7 +543,7 @@ def test_the_signature_of_a_url_is_not_repeated(place: Place) -> None:
     for reference in ("https://127.0.0.1/x?sig=secret", f"{place.files.url}/x?sig=secret"):
         for private in (True, False):
             with pytest.raises(LoraJobsError) as error:
-                place.resolve(reference, fetch_private=EVERYWHERE if private else ())
+                place.resolve(reference, fetch_private=LOOPBACK if private else ())
             assert "secret" not in error.value.detail
 
 

@@ -45,9 +45,9 @@ class Receiver:
         with self._changed:
             self.received.append(received)
             self._changed.notify_all()
-            status = self.statuses.pop(0) if self.statuses else self.choose(received)
+            status = self.statuses.pop(0) if self.statuses else None
         self._free.wait()
-        return status
+        return self.choose(received) if status is None else status
 
     def wait(self, count: int, timeout_s: float = 20) -> list[Received]:
         """The requests once there are so many.

@@ -40,6 +40,10 @@ def check_keys(
     """Each job is in exactly one place, every index is complete, and the deleted left nothing."""
     assert _family(keys, "job").keys() == records.keys()
     assert keys.get("jobs", {}) == {job.id: job.created_ms for job in records.values()}
+    owned: dict[str, dict[str, int]] = defaultdict(dict)
+    for job in records.values():
+        owned[job.spec.owner][job.id] = job.created_ms
+    assert _family(keys, "owned") == owned
     assert _family(keys, "events").keys() <= records.keys()
     _check_places(keys, records)
     _check_groups(keys)
@@ -117,9 +121,9 @@ def _check_deliveries(keys: Mapping[str, Any], records: Mapping[str, Job]) -> No
     outbox = keys.get("outbox", {})
     assert outbox.keys() == pending
     hooks = _family(keys, "hooks")
-    assert {
-        (name, host): due for host, index in hooks.items() for name, due in index.items()
-    } == {(name, deliveries[name]["host"]): due for name, due in outbox.items()}
+    assert {(name, host): due for host, index in hooks.items() for name, due in index.items()} == {
+        (name, deliveries[name]["host"]): due for name, due in outbox.items()
+    }
     assert keys.get("hosts", {}) == {host: min(index.values()) for host, index in hooks.items()}
     assert {name for index in _family(keys, "sending").values() for name in index} <= pending
     assert _family(keys, "tries").keys() <= deliveries.keys()

@@ -145,6 +145,9 @@ class Ledger(OutboxLedger):
         entry = self.entries.get(job_id or "")
         if entry is None or not entry.waits or entry.job.spec.model != model:
             return None
+        if self._is_due(entry):
+            self._end(entry, JobStatus.EXPIRED, "deadline_exceeded")
+            return None
         entry.status, entry.worker = JobStatus.RUNNING, worker
         entry.due_s = self._in(self.rules.lease_s)
         entry.attempt += 1

@@ -1,9 +1,8 @@
 """What the outbox of a job store must answer and hold."""
 
-from collections import defaultdict
 from dataclasses import dataclass, field
 
-from lorajobs.jobs import Job, WebhookEvent
+from lorajobs.jobs import Job
 from lorajobs.outbox import Delivery, DeliveryStatus, Verdict
 
 
@@ -39,14 +38,7 @@ class OutboxLedger:
                 found[name] = hook.status, hook.delivery.tries
         return found
 
-    def by_host(self) -> dict[str, set[str]]:
-        """The pending ones of each receiver."""
-        hosts = defaultdict(set)
-        for name, hook in self.pending.items():
-            hosts[hook.delivery.host].add(name)
-        return hosts
-
-    def announce(self, job: Job, event: WebhookEvent) -> None:
+    def announce(self, job: Job, event: str) -> None:
         webhook = job.spec.webhook
         if webhook is None or event not in webhook.events:
             return

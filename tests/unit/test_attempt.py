@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,8 +30,8 @@ from tests.jobs import a_job, a_spec, an_adapter, use
 class Shop:
     """A bench and what a test wants to see of it."""
 
-    def __init__(self, folder: Path) -> None:
-        self.settings = Settings(data_dir=folder)
+    def __init__(self, folder: Path, **settings: Any) -> None:
+        self.settings = Settings(data_dir=folder, **settings)
         self.clock = ManualClock()
         self.store = MemoryJobStore(clock_ms=self.clock)
         self.objects = FolderStore(folder / "objects", "http://localhost", 60)

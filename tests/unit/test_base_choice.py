@@ -16,11 +16,11 @@ def a_candidate(model: str, waited_s: float, change_s: float = 0, **other: int) 
     since_us = int((1000 - waited_s) * S)
     fields = {"window_us": 10 * S, "elsewhere": 0, "idle_elsewhere": 0, **other}
     job = WaitingJob(model, since_us, "")
-    return Candidate(model, job, since_us, int(change_s * S), **fields)
+    return Candidate(model, job, 1000 * S, since_us, int(change_s * S), **fields)
 
 
-def chosen(*candidates: Candidate) -> str | None:
-    found = choose_base(candidates, 1000 * S)
+def chosen(*candidates: Candidate, soon: bool = False) -> str | None:
+    found = choose_base(candidates, soon=soon)
     return found.model if found else None
 
 
@@ -44,6 +44,11 @@ def test_a_quick_change_still_waits_for_the_window() -> None:
 
 def test_an_idle_worker_changes_at_once_if_nobody_else_serves_the_base() -> None:
     assert chosen(a_candidate("other", 0, change_s=25)) == "other"
+
+
+def test_unless_the_loaded_base_has_work_in_a_moment() -> None:
+    assert chosen(a_candidate("other", 9, change_s=10), soon=True) is None
+    assert chosen(a_candidate("other", 11, change_s=10), soon=True) == "other"
 
 
 def test_but_leaves_a_job_to_who_has_its_base_until_it_has_waited_for_a_change() -> None:
@@ -77,12 +82,12 @@ def test_two_bases_that_always_have_work_share_a_worker_and_changing_costs_littl
     while served.total() < jobs * max(1, change_s):
         candidates = [
             Candidate(
-                *(model, WaitingJob(model, since[model], ""), since[model]),
+                *(model, WaitingJob(model, since[model], ""), now_us, since[model]),
                 *(0 if model == loaded else int(change_s * S), 10 * S, 0, 0),
             )
             for model in ("a", "b")
         ]
-        taken = choose_base(candidates, now_us)
+        taken = choose_base(candidates)
         assert taken is not None
         now_us += taken.change_us
         lost_us += taken.change_us

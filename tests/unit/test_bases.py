@@ -24,7 +24,7 @@ class Shelf:
         engine.load()
         return engine
 
-    def say(self, model: str, took_s: float) -> None:
+    def say(self, model: str, took_s: float, placement: str) -> None:
         assert took_s >= 0
         self.said.append(model)
 
@@ -47,7 +47,7 @@ def test_a_base_is_loaded_once_and_closed_when_another_comes() -> None:
     assert paints(second, a_spec())
     with pytest.raises(EngineFailed):
         first.generate(a_spec(), lambda step: None)
-    assert shelf.said == ["a", "b"]
+    assert shelf.said == ["a", "", "b"]
 
 
 def test_after_a_base_that_cannot_be_loaded_none_is() -> None:
@@ -61,4 +61,4 @@ def test_after_a_base_that_cannot_be_loaded_none_is() -> None:
     assert not bases.has("b")
     assert bases.applied() == ()
     assert paints(bases.engine("a"), a_spec())
-    assert shelf.said == ["a", "a"]
+    assert shelf.said == ["a", "", "a"]

@@ -8,7 +8,8 @@ from lorajobs.bearer import Bearer
 
 def shown(api: str, url: str) -> str | None:
     auth = Bearer(httpx.URL(api), "lj_a_b")
-    return next(auth.auth_flow(httpx.Request("GET", url))).headers.get("Authorization")
+    sent = next(auth.auth_flow(httpx.Request("GET", url)))
+    return dict(sent.headers).get("authorization")
 
 
 @pytest.mark.parametrize(

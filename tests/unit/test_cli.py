@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from lorajobs.addresses import LOOPBACK
 from lorajobs.cli import main
 from lorajobs.commands.request import parse_lora
-from lorajobs.commands.serve import hints
+from lorajobs.commands.serve import hints, own_reach
 from lorajobs.embedded.ports import free_port
 from lorajobs.embedded.valkey import EmbeddedValkey
 from lorajobs.processes.supervisor import EX_CONFIG
@@ -64,6 +65,7 @@ def test_submit_sends_what_was_typed_and_prints_the_id(api: ScriptedApi, run: Ru
     result = run(
         *("submit", "a red heart", "--url", api.url, "--model", "demo", "--lora", "pixel:0.9"),
         *("--lora", "soft3d", "--steps", 12, "--size", "128x96", "--seed", 0, "--num-images", 2),
+        *("--on-lora-error", "skip"),
     )
     assert (result.exit_code, result.stdout) == (0, job["id"] + "\n")
     assert api.asked[-1][2] == {
@@ -75,6 +77,7 @@ def test_submit_sends_what_was_typed_and_prints_the_id(api: ScriptedApi, run: Ru
         "height": 96,
         "seed": 0,
         "num_images": 2,
+        "on_lora_error": "skip",
     }
 
 
@@ -118,9 +121,8 @@ def test_submit_with_a_file_waits_and_saves(api: ScriptedApi, run: Run) -> None:
     warned = [{"code": "lora_scale", "detail": "pixel has the scale 5"}]
     done = job_document(outputs=outputs, warnings=warned)
     api.on("POST", "/v1/jobs", Answer(queued, 202))
-    told = [("queued", {}), ("running", {"attempt": 1})]
-    told += [("progress", {"stage": "loading_adapter", "step": 0, "steps": 20})]
-    events = event_stream(*told, ("succeeded", done))
+    progress = {"stage": "loading_adapter", "step": 0, "steps": 20}
+    events = event_stream(("queued", {}), ("progress", progress), ("succeeded", done))
     path = f"/v1/jobs/{queued['id']}/events"
     api.on("GET", path, Answer(events, content_type="text/event-stream"))
     api.on("GET", "/picture", Answer(PICTURE, content_type="image/jpeg"))
@@ -209,12 +211,27 @@ def test_generate_takes_an_id_before_a_file_of_its_name(run: Run) -> None:
     assert "/loras/1/id" in result.stderr
 
 
+def test_up_lets_a_local_api_s_users_call_their_own_machine() -> None:
+    assert own_reach(Settings()) == {"webhook_private": LOOPBACK, "fetch_private": LOOPBACK}
+    assert own_reach(Settings(fetch_private=())) == {"webhook_private": LOOPBACK}
+    assert own_reach(Settings(api_host="0.0.0.0")) == {}
+    # A proxy of this machine leads others to it.
+    assert own_reach(Settings(public_url="https://api.example")) == {}
+
+
 def test_up_hints_at_nothing_that_the_configuration_may_lack(tmp_path: Path) -> None:
     demo = hints(Settings(), flower=False)
     assert any("--lora pixel" in line for line in demo)
     own = hints(Settings(config=tmp_path / "lorajobs.toml"), flower=False)
     assert own == [line for line in demo if "--lora pixel" not in line]
     assert all(own)
+
+
+def test_up_says_when_every_request_needs_a_key() -> None:
+    need = "every request needs a key: lorajobs keys create NAME"
+    assert need in hints(Settings(api_host="0.0.0.0"), flower=False)
+    assert need not in hints(Settings(), flower=False)
+    assert need not in hints(Settings(api_host="0.0.0.0", require_keys="never"), flower=False)
 
 
 def test_up_repeats_no_password() -> None:

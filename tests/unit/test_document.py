@@ -20,7 +20,7 @@ from lorajobs.jobs import (
     Webhook,
 )
 from lorajobs.storage.base import SignedUrl
-from lorajobs.store import Place
+from lorajobs.store import NOBODY, Crew, Place
 from tests.jobs import a_job, an_adapter, an_output
 
 URL = "https://bucket.s3.amazonaws.com/secret.safetensors?X-Amz-Signature=abc"
@@ -97,12 +97,13 @@ def test_a_waiting_job() -> None:
         "urls": {
             "self": "https://api.example/v1/jobs/j1",
             "cancel": "https://api.example/v1/jobs/j1/cancel",
+            "events": "https://api.example/v1/jobs/j1/events",
         },
     }
 
 
 def ended() -> Job:
-    registered = an_adapter("pixel", trusted=True, location="hf:secret/repo@0/f", base="b")
+    registered = an_adapter("pixel", registered=True, location="hf:secret/repo@0/f", base="b")
     reference = an_adapter(URL, weight_name="secret.safetensors")
     uses = (AdapterUse(adapter=registered, scale=0.5), AdapterUse(adapter=reference, scale=1))
     hook = Webhook(url="https://receiver.example/hook?token=t0ken")
@@ -204,9 +205,11 @@ def test_references_lose_their_secrets(reference: str, shown: str) -> None:
 
 def test_where_a_job_waits() -> None:
     place = Place(position=4, ahead_max=6, delayed=False, service_s=2.0)
-    shown = queue_document(place, workers=2)
+    shown = queue_document(place, crew=Crew(2, 0))
     assert shown == {"position": 4, "ahead_max": 6, "eta_s": 5.0, "reason": "waiting"}
-    assert queue_document(place, workers=0)["reason"] == "no_worker"
-    assert queue_document(place, workers=0)["eta_s"] is None
-    assert queue_document(place._replace(delayed=True), workers=1)["reason"] == "retry"
-    assert queue_document(place._replace(service_s=None), workers=1)["eta_s"] is None
+    assert queue_document(place._replace(position=1), crew=Crew(2, 2))["eta_s"] == 0
+    assert queue_document(place._replace(position=2), crew=Crew(2, 2))["eta_s"] == 1
+    assert queue_document(place, crew=NOBODY)["reason"] == "no_worker"
+    assert queue_document(place, crew=NOBODY)["eta_s"] is None
+    assert queue_document(place._replace(delayed=True), crew=Crew(1, 0))["reason"] == "retry"
+    assert queue_document(place._replace(service_s=None), crew=Crew(1, 0))["eta_s"] is None

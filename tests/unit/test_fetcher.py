@@ -7,10 +7,11 @@ from typing import NamedTuple
 
 import pytest
 
-from lorajobs.errors import LoraFetchFailed, LoraInvalidFile, NoRoomAhead
-from lorajobs.fetcher import Fetcher
-from lorajobs.jobs import Adapter, Job, JobStatus
+from lorajobs.errors import LoraFetchFailed, LoraInvalidFile, NoRoomAhead, StorageUnavailable
+from lorajobs.fetcher import Fetcher, Fleet
+from lorajobs.jobs import Job, JobStatus, PinnedFile
 from lorajobs.report import FetchReport
+from lorajobs.store import WorkerState
 from lorajobs.testing import MemoryJobStore
 from tests.jobs import a_job, an_adapter, use
 
@@ -29,16 +30,19 @@ class Shelf:
         self.asked: Counter[str] = Counter()
         self.dead: set[str] = set()
         self.bad: set[str] = set()
+        self.down: set[str] = set()
         self.no_room: set[str] = set()
         self.changed = threading.Condition()
 
     def keep(self, sha256: str) -> bool:
         return sha256 in self.here
 
-    def ensure(self, adapter: Adapter, *, ahead: bool) -> nullcontext[Found]:
+    def ensure(self, adapter: PinnedFile, *, ahead: bool) -> nullcontext[Found]:
         with self.changed:
             self.asked[adapter.id] += 1
             self.changed.notify_all()
+            if adapter.id in self.down:
+                raise StorageUnavailable("no answer")
             if adapter.id in self.dead:
                 raise LoraFetchFailed("no answer")
             if adapter.id in self.bad:
@@ -57,7 +61,10 @@ class Desk:
         self.store = MemoryJobStore()
         self.shelf = Shelf()
         self.told: list[FetchReport] = []
-        self.fetcher = Fetcher(self.store, self.shelf, ["demo"], max_attempts, self.told.append)
+        fleet = Fleet(self.store, "here")
+        self.fetcher = Fetcher(
+            self.store, self.shelf, fleet, ["demo"], max_attempts, self.told.append
+        )
 
     def submit(self, *names: str) -> Job:
         job = a_job(loras=tuple(use(name) for name in names))
@@ -72,6 +79,30 @@ class Desk:
         """The job once its fetch has ended."""
         self.fetcher.finish()
         return self.store.get(job.id)
+
+
+def test_a_machine_that_gets_nothing_fails_no_job_that_another_may_still_fetch_for() -> None:
+    desk = Desk(max_attempts=1)
+    desk.shelf.dead.add("gone")
+    desk.store.put_worker(WorkerState("demo-1@there", "demo", "warm", (), None), 60)
+    job = desk.submit("gone")
+    desk.fetcher.look()
+    assert desk.asked("gone", 1)
+    assert desk.settled(job).status is JobStatus.QUEUED
+    other = Fetcher(desk.store, desk.shelf, Fleet(desk.store, "there"), ["demo"], 1)
+    other.look()
+    assert desk.asked("gone", 2)
+    other.finish()
+    assert desk.store.get(job.id).status is JobStatus.FAILED
+
+
+def test_storage_that_is_down_fails_no_job() -> None:
+    desk = Desk(max_attempts=1)
+    desk.shelf.down.add("pixel")
+    job = desk.submit("pixel")
+    desk.fetcher.look()
+    assert desk.asked("pixel", 1)
+    assert desk.settled(job).status is JobStatus.QUEUED
 
 
 def test_adapters_of_waiting_jobs_are_brought_once() -> None:

@@ -78,7 +78,7 @@ def test_a_lease_is_renewed_twice_before_it_ends(
 
 def test_the_disk_holds_the_largest_adapter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LORAJOBS_DISK_CACHE_GB", "1")
-    with pytest.raises(ConfigError, match="^LORAJOBS_DISK_CACHE_GB: .*LORAJOBS_LORA_MAX_BYTES"):
+    with pytest.raises(ConfigError, match=r"^LORAJOBS_DISK_CACHE_GB: .*LORAJOBS_LORA_MAX_BYTES"):
         Settings.from_env()
     monkeypatch.setenv("LORAJOBS_LORA_MAX_BYTES", "1000000000")
     assert Settings.from_env().disk_cache_gb == 1
@@ -156,7 +156,9 @@ def test_a_child_reads_the_same_settings(monkeypatch: pytest.MonkeyPatch) -> Non
             "webhook_secret": SecretStr(new_secret()),
             "hf_token": SecretStr("hf_x"),
             "hf_endpoint": "http://127.0.0.1:1",
-            "allow_private_urls": True,
+            "webhook_private": ("hooks.internal", "10.0.0.0/8"),
+            "url_ports": (443, 9443),
+            "url_http": True,
             "picture_metadata": False,
         }
     )
@@ -180,6 +182,28 @@ def test_a_child_in_another_folder_finds_the_same_files(
         str(Path.home() / "loras"),
         str(tmp_path / "here"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        ("Hooks.Internal", "hooks.internal"),
+        ("*.example.com", "*.example.com"),
+        ("10.0.0.1", "10.0.0.1/32"),
+        ("fd00::/8", "fd00::/8"),
+        ("localhost", "localhost"),
+    ],
+)
+def test_hosts_and_networks_inside(monkeypatch: pytest.MonkeyPatch, given: str, read: str) -> None:
+    monkeypatch.setenv("LORAJOBS_WEBHOOK_PRIVATE", json.dumps([given]))
+    assert Settings.from_env().webhook_private == (read,)
+
+
+@pytest.mark.parametrize("given", ["10.0.0.1/8", "10.0.0", "http://x", "a b", "*", "", "x:80"])
+def test_what_is_no_host_or_network(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    monkeypatch.setenv("LORAJOBS_WEBHOOK_PRIVATE", json.dumps([given]))
+    with pytest.raises(ConfigError, match=r"LORAJOBS_WEBHOOK_PRIVATE: .*give a host such as"):
+        Settings.from_env()
 
 
 def test_every_setting_is_described() -> None:

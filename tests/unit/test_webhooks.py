@@ -242,7 +242,11 @@ def test_progress_is_not_told_after_the_end(hooked: Receiver) -> None:
     desk = Desk(hooked.url, events=("started", "progress", "succeeded"), ends=False)
     desk.store.renew(desk.lease, Progress(Stage.DENOISING, 1, 4))
     desk.end()
-    assert sorted(desk.sweep()) == ["204", "the job had ended; given up", "the job had ended; given up"]
+    assert sorted(desk.sweep()) == [
+        "204",
+        "the job had ended; given up",
+        "the job had ended; given up",
+    ]
     (got,) = hooked.received
     assert json.loads(got.body)["type"] == "job.succeeded"
     assert sorted(desk.heard) == [("delivered", True), ("outdated", False), ("outdated", False)]

@@ -40,6 +40,15 @@ def test_a_replaced_child_is_not_ready() -> None:
     assert not page.is_ready({child + 1})
 
 
+def test_a_base_is_said_with_the_place_of_its_weights() -> None:
+    page = WorkerPage()
+    assert (page.base(), page.placement()) == ("", "")
+    page.say_base("demo", 2.0, "host")
+    assert (page.base(), page.placement(), page.load_s("demo")) == ("demo", "host", 2.0)
+    page.say_base("", 0.0)
+    assert (page.base(), page.placement()) == ("", "")
+
+
 def test_a_cancellation_is_for_one_attempt() -> None:
     page = WorkerPage()
     page.ask_cancel(Lease("job", 1))

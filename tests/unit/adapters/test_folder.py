@@ -35,6 +35,18 @@ PEFT = ["adapter_config.json", "adapter_model.safetensors"]
             None,
             Choice("sub/adapter_model.safetensors", "sub/adapter_config.json"),
         ),
+        (
+            ["x.safetensors", "embeddings.safetensors"],
+            None,
+            Choice("x.safetensors", None, "embeddings.safetensors"),
+        ),
+        (
+            ["x.safetensors", "y.safetensors", "x_emb.safetensors"],
+            "x.safetensors",
+            Choice("x.safetensors", None, "x_emb.safetensors"),
+        ),
+        ([*PEFT, "embeddings.pti"], None, Choice(PEFT[1], PEFT[0], "embeddings.pti")),
+        (["x_emb.safetensors"], None, Choice("x_emb.safetensors", None)),
     ],
 )
 def test_the_weight_file_is_found(
@@ -48,6 +60,8 @@ def test_the_weight_file_is_found(
     [
         (["b.safetensors", "a.safetensors"], None, LoraSeveralFiles, "a.safetensors, b.safeten"),
         (["x/a.safetensors", "y/b.safetensors"], None, LoraSeveralFiles, "y/b.safetensors"),
+        (["x.safetensors", "embeddings.pt"], None, LoraPickle, "trained tokens in embeddings.pt"),
+        (["x.safetensors", "a_emb.safetensors", "b_emb.safetensors"], None, LoraSeveralFiles, "b_"),
         (["a.bin", "b.pt", "c.ckpt", "d.pkl"], None, LoraPickle, "a.bin, b.pt, c.ckpt, d.pkl"),
         (["a.bin", "b.safetensors"], "a.bin", LoraPickle, "a.bin is a pickle"),
         ([], None, LoraNotFound, "it is empty"),

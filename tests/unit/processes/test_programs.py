@@ -10,11 +10,13 @@ from lorajobs.settings import Settings
 
 
 def test_the_api_listens_where_the_settings_say() -> None:
-    settings = Settings(api_host="::1", api_port=8123, api_workers=3, api_threads=7)
+    settings = Settings(
+        api_host="::1", api_port=8123, api_workers=3, api_threads=7, api_listeners=20
+    )
     argv = list(programs.api(settings).argv)
     assert argv[argv.index("--bind") + 1] == "[::1]:8123"
     assert argv[argv.index("--workers") + 1] == "3"
-    assert argv[argv.index("--threads") + 1] == "7"
+    assert argv[argv.index("--threads") + 1] == "27"
     assert argv[-1] == "web:create_app()"
     assert "--access-logfile" not in argv
 

@@ -5,14 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from lorajobs import errors, lora_errors
+from lorajobs import access_errors, errors, lora_errors, outbox, store_errors
 from lorajobs.errors import LoraFetchFailed, LoraJobsError
 from lorajobs.jobs import Job
 from lorajobs.testing import MemoryJobStore
 from tests.shelf import Shelf
 from tests.unit.web.api import Api, problem_of
+from web import seats
 from web.errors import HTTP_CODES
 
+#: Where errors with codes are.
+MODULES = (errors, access_errors, lora_errors, outbox, store_errors, seats)
 DOCS = Path(__file__).parents[3] / "docs" / "troubleshooting.md"
 
 
@@ -56,7 +59,7 @@ def test_a_source_that_is_down_can_be_tried_again(shelf: Shelf) -> None:
 
 
 def codes() -> set[str]:
-    kinds = [v for m in (errors, lora_errors) for v in vars(m).values() if isinstance(v, type)]
+    kinds = [v for m in MODULES for v in vars(m).values() if isinstance(v, type)]
     return {v.code for v in kinds if issubclass(v, LoraJobsError)} | set(HTTP_CODES.values())
 
 

@@ -11,7 +11,7 @@ PIXEL = AppliedLora(id="pixel", revision="r", sha256="s", scale=0.8)
 
 def worker(name: str, state: str, model: str = "demo", job_id: str | None = None) -> WorkerState:
     loaded = [PIXEL] if state == "warm" else []
-    return WorkerState(name=name, model=model, state=state, loaded=loaded, job_id=job_id)
+    return WorkerState(name, model, state, loaded, job_id, placement="host" if loaded else "")
 
 
 def test_models_are_shown_with_defaults_limits_and_schedulers(api: Api) -> None:
@@ -53,7 +53,7 @@ def test_a_worker_shows_what_it_has_loaded_but_not_whose_job(api: Api) -> None:
     answer = api.client.get("/v1/models")
     (shown,) = answer.get_json()["models"][0]["workers"]
     (loaded,) = shown.pop("loaded")
-    assert shown == {"name": "demo-1@host", "state": "warm", "busy": True}
+    assert shown == {"name": "demo-1@host", "state": "warm", "busy": True, "placement": "host"}
     assert (loaded["id"], loaded["scale"]) == ("pixel", 0.8)
     assert "secret" not in answer.text
 

@@ -1,0 +1,124 @@
+"""`/openapi.json` and `/docs`: the API described by its own routes, models and docstrings."""
+
+import re
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from lorajobs.jobs import JobStatus, Outcome
+from lorajobs.request import JobRequest, RegisterRequest
+from tests.unit.web.api import REQUEST, Api
+
+
+@pytest.fixture
+def described(api: Api) -> dict[str, Any]:
+    answer = api.client.get("/openapi.json")
+    assert answer.status_code == 200, answer.text
+    document: dict[str, Any] = answer.get_json()
+    return document
+
+
+def check(described: dict[str, Any], name: str, value: object) -> None:
+    """Raises if the value is not what the schema of this name says."""
+    schema = {"$ref": f"#/components/schemas/{name}", "components": described["components"]}
+    Draft202012Validator(schema).validate(value)
+
+
+def test_the_description_is_valid(described: dict[str, Any]) -> None:
+    OpenAPIV31SpecValidator(described).validate()
+    assert described["openapi"].startswith("3.1")
+
+
+def test_every_route_is_described(api: Api, described: dict[str, Any]) -> None:
+    operations = [op for methods in described["paths"].values() for op in methods.values()]
+    assert {op["operationId"] for op in operations} == {
+        rule.endpoint for rule in api.app.url_map.iter_rules()
+    }
+    for operation in operations:
+        assert operation["summary"].endswith("."), operation["operationId"]
+        assert "default" in operation["responses"]
+
+
+def test_bodies_are_described_by_the_models_that_validate_them(described: dict[str, Any]) -> None:
+    for path, model in (("/v1/jobs", JobRequest), ("/v1/loras", RegisterRequest)):
+        content = described["paths"][path]["post"]["requestBody"]["content"]
+        (schema,) = [content["application/json"]["schema"]]
+        assert schema == {"$ref": f"#/components/schemas/{model.__name__}"}
+        told = described["components"]["schemas"][model.__name__]
+        assert set(told["properties"]) == set(model.model_fields)
+        assert told["additionalProperties"] is False
+
+
+def test_queries_and_headers_are_described(described: dict[str, Any]) -> None:
+    submit = described["paths"]["/v1/jobs"]["post"]["parameters"]
+    assert {(p["in"], p["name"]) for p in submit} >= {
+        ("query", "wait"),
+        ("query", "dry_run"),
+        ("header", "Prefer"),
+    }
+    output = described["paths"]["/v1/jobs/{job_id}/outputs/{index}"]["get"]["parameters"]
+    assert {p["name"]: p["schema"]["type"] for p in output} == {
+        "job_id": "string",
+        "index": "integer",
+    }
+
+
+def test_real_answers_are_what_is_described(api: Api, described: dict[str, Any]) -> None:
+    queued = api.client.post("/v1/jobs", json=REQUEST | {"loras": [{"id": "pixel"}]}).get_json()
+    check(described, "Job", queued)
+    done = api.submit()
+    api.finish(done, [b"data"])
+    failed = api.submit()
+    lease = api.store.claim("demo", failed, "w", "ticket")
+    assert lease
+    api.store.finish(lease, Outcome(status=JobStatus.CANCELED))
+    for job_id in (done, failed):
+        check(described, "Job", api.client.get(f"/v1/jobs/{job_id}").get_json())
+    check(described, "JobPage", api.client.get("/v1/jobs?limit=1").get_json())
+    dry = api.client.post("/v1/jobs?dry_run=1", json=REQUEST | {"loras": [{"id": "pixel"}]})
+    check(described, "DryRun", dry.get_json())
+    for wrong in (queued, dry.get_json()):
+        check(described, "JobOrDryRun", wrong)
+    check(described, "Problem", api.client.post("/v1/jobs", json={}).get_json())
+    check(described, "Problem", api.client.get("/v1/jobs/nobody").get_json())
+
+
+class Links(HTMLParser):
+    """What a page refers to, and what can be referred to on it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.targets: set[str] = set()
+        self.ids: set[str] = set()
+        self.tags: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        for name, value in attrs:
+            if name in ("href", "src"):
+                self.targets.add(value or "")
+            if name == "id":
+                self.ids.add(f"#{value}")
+
+
+def test_the_page_shows_all_and_asks_no_other_host(api: Api, described: dict[str, Any]) -> None:
+    answer = api.client.get("/docs")
+    assert (answer.status_code, answer.mimetype) == (200, "text/html")
+    assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+    links = Links()
+    links.feed(answer.text)
+    assert not links.tags & {"script", "img", "link", "iframe"}
+    assert links.targets <= links.ids | {"/openapi.json"}
+    for path in described["paths"]:
+        assert path in answer.text
+    for name in described["components"]["schemas"]:
+        assert f"#{name}" in links.ids
+    assert not re.search(r"\{[{%]|Undefined", answer.text)
+
+
+def test_who_has_no_key_may_read_it(api: Api) -> None:
+    for path in ("/openapi.json", "/docs"):
+        assert api.client.get(path, environ_base={"REMOTE_ADDR": "203.0.113.1"}).status_code == 200
