@@ -8,6 +8,7 @@ from pathlib import Path
 from lorajobs.adapters.card import Card
 from lorajobs.adapters.folder import Pin, Trust
 from lorajobs.adapters.reference import PathReference, Reference
+from lorajobs.adapters.tokens import beside, is_tokens, pickled_beside
 from lorajobs.errors import LoraFetchFailed, LoraNotFound, LoraTooLarge, PathNotAllowed
 from lorajobs.settings import Settings
 
@@ -47,9 +48,9 @@ class PathFolder:
 
     @property
     def names(self) -> Sequence[str]:
-        """The files below the folder, its own first."""
+        """The files below the folder, its own first; of a single file what belongs to it."""
         if self._single:
-            return [self._single]
+            return [self._single, *tokens_of(self._root / self._single)]
         found: list[str] = []
         for folder, _, files in os.walk(self._root):
             found += [str((Path(folder) / file).relative_to(self._root)) for file in files]
@@ -84,6 +85,14 @@ class PathFolder:
         if not path.is_file():
             raise LoraNotFound(f"{self.where}: {name} is not there or is not a regular file")
         return path
+
+
+def tokens_of(file: Path) -> Sequence[str]:
+    """The names of what was trained together with a weight file and lies beside it."""
+    if is_tokens(file.name):
+        return []
+    names = [entry.name for entry in os.scandir(file.parent)]
+    return list(filter(None, (beside(file.name, names), pickled_beside(file.name, names))))
 
 
 def _allowed(path: Path, roots: Sequence[Path] | None, where: str) -> Path:

@@ -10,6 +10,7 @@ from lorajobs.adapters import keys
 from lorajobs.adapters.anatomy import Anatomy, anatomy, require
 from lorajobs.adapters.folder import PEFT_CONFIG, PEFT_WEIGHTS, Trust, choose, peft_config
 from lorajobs.adapters.header import Header, read_header, scalars
+from lorajobs.adapters.path import tokens_of
 from lorajobs.adapters.reference import parse
 from lorajobs.adapters.resolver import Resolver
 from lorajobs.adapters.tokens import called
@@ -82,8 +83,10 @@ def _local(path: Path) -> tuple[LocalAdapter, Header]:
     folder, names = path.parent, [path.name]
     if path.is_dir():
         folder, names = path, [file.name for file in path.iterdir() if file.is_file()]
-    elif path.name == PEFT_WEIGHTS and path.with_name(PEFT_CONFIG).is_file():
-        names += [PEFT_CONFIG]
+    else:
+        # Of a file only PEFT's own name has a configuration beside it.
+        config_too = path.name == PEFT_WEIGHTS and path.with_name(PEFT_CONFIG).is_file()
+        names += [*tokens_of(path), *([PEFT_CONFIG] if config_too else [])]
     choice = choose(names, None, str(path))
     weights = folder / choice.weights
     config, embeddings = None, None

@@ -1,7 +1,7 @@
 """An adapter in host memory, packed for one copy to the device: one block, factors by group."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -20,8 +20,8 @@ from lorajobs.errors import LoraNotApplied
 RANK_STEP = 16
 #: Where factors may begin, bytes: what the widest loads need.
 _ALIGNED = 256
-#: Threads that copy into the blob: one core uses a small part of what the memory can take.
-_THREADS = 8
+#: Copies into the blob at once: one core uses a small part of what the memory can take.
+_PORTIONS = 8
 _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 Array = NDArray[Any]
 
@@ -102,7 +102,7 @@ class Packed:
         return next((layer for layer in here if layer is not None), None)
 
 
-def pack(parts: Parts, arena: Arena, pool: Pool) -> Packed:
+def pack(parts: Parts, arena: Arena, pool: Pool, threads: Executor) -> Packed:
     """Copies an adapter's factors into one block of the pool, in the file's precision.
 
     Raises: LoraNotApplied if it changes a weight that the arena does not hold.
@@ -132,8 +132,7 @@ def pack(parts: Parts, arena: Arena, pool: Pool) -> Packed:
         buckets.append(bucket)
         copies += _copies(bucket, [stacks[key][slot] for slot in bucket.slots.tolist()])
         start += down + up
-    with ThreadPoolExecutor(_THREADS) as threads:
-        list(threads.map(_copy, (copies[n::_THREADS] for n in range(_THREADS))))
+    list(threads.map(_copy, (copies[n::_PORTIONS] for n in range(_PORTIONS))))
     return Packed(room, tuple(buckets), loose, summary(parts))
 
 

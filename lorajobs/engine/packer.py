@@ -55,7 +55,7 @@ class Packer:
         """
         with _opened(adapter) as file:
             if file is None:
-                return pack(self._read(adapter), self._arena, self._pool)
+                return pack(self._read(adapter), self._arena, self._pool, self._threads)
             return self._quickly(file) or self._strictly(adapter, file.layout)
 
     def _quickly(self, file: Opened) -> Packed | None:
@@ -67,7 +67,7 @@ class Packer:
 
     def _strictly(self, adapter: LocalAdapter, name: bytes) -> Packed:
         parts = self._read(adapter)
-        packed = pack(parts, self._arena, self._pool)
+        packed = pack(parts, self._arena, self._pool, self._threads)
         layout = learned(packed, parts, self._arena, lora_file.header(adapter.path))
         if layout is not None:
             self._layouts[name] = layout

@@ -53,7 +53,7 @@ def test_one_worker_serves_both_and_changes_seldom(running: Line) -> None:
     running.until(lambda: states(running) == {"demo": "cold", "twin": "warm"}, "twin is loaded")
     # Nobody waits for nothing: the other base is a job away.
     assert changed(running.run())
-    assert running.job(running.submit(model="twin")["id"])["queue"]["reason"] == "waiting"
+    assert running.submit(model="twin")["queue"]["reason"] == "waiting"
 
 
 def test_a_job_goes_to_the_worker_that_has_its_base(running: Line) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
 from tests.services.line import Line, children_of, line
 from tests.services.valkey import valkey
@@ -100,6 +101,9 @@ def test_a_ticket_that_is_held_goes_back(running: Line, painter: int) -> None:
     name = name_of(running, painter)
     job = running.ended(running.submit(loras=[{"id": "soft3d"}])["id"])
     sha256 = job["applied_loras"][0]["sha256"]
+    # The child says that it has ended before its parent hears of it.
+    with redis.Redis.from_url(running.env["LORAJOBS_REDIS_URL"]) as broker:
+        running.until(lambda: broker.hlen("unacked") == 0, "its ticket is acknowledged")
     # Whoever fetches adapters is stopped, so the next job's are never here.
     (child,) = children_of(painter)
     os.kill(child, signal.SIGSTOP)

@@ -5,18 +5,20 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner
 from PIL import Image, ImageStat
+from safetensors.torch import save_file
 
 from lorajobs.catalog import DEMO
 from lorajobs.cli import main
 from lorajobs.pictures import read_text
 
 
-def _generate(folder: Path, *words: str) -> str:
+def _generate(folder: Path, *words: str, prompt: str = "a red heart") -> str:
     result = CliRunner().invoke(
         main,
-        ["generate", "a red heart", "--seed", "7", *words],
+        ["generate", prompt, "--seed", "7", *words],
         env={"LORAJOBS_DATA_DIR": str(folder / "data")},
         catch_exceptions=False,
     )
@@ -39,6 +41,21 @@ def test_an_adapter_from_a_file_changes_the_picture(
     assert "mine.safetensors × 1.1" in said
     assert _colour(Path("drawn.webp")) < 30 < _colour(Path("plain-0.png"))
     assert read_text(Path("plain-1.png").read_bytes())["seed"] == "8"
+
+
+def test_trained_tokens_come_with_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("it").mkdir()
+    shutil.copy(DEMO.parent / "loras" / "lineart.safetensors", "it/mine.safetensors")
+    words = ("--lora", "./it:0.5", "-o")
+    _generate(tmp_path, *words, "without.png")
+    save_file({"clip_l": torch.ones(2, 192)}, "it/mine_emb.safetensors")
+    _generate(tmp_path, *words, "unnamed.png")
+    _generate(tmp_path, *words, "named.png", prompt="a <s0><s1> heart")
+    without, unnamed, named = (
+        Image.open(f"{name}.png").tobytes() for name in ("without", "unnamed", "named")
+    )
+    assert without == unnamed != named
 
 
 def test_the_same_words_give_the_same_bytes(tmp_path: Path) -> None:

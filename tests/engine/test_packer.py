@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lorajobs.engine.arena import Arena
 from lorajobs.engine.base import LocalAdapter
-from lorajobs.engine.blob import Packed, bits, pack
+from lorajobs.engine.blob import Packed, bits
 from lorajobs.engine.layer import Parts
 from lorajobs.engine.packer import Packer
 from lorajobs.engine.pool import Pool
@@ -66,7 +66,7 @@ class Bed:
 
     def strictly(self, adapter: LocalAdapter) -> Packed:
         """What must come out."""
-        return pack(self._read(adapter), arena(self._family), Pool(0, pinned=False))
+        return Packer(self._read, arena(self._family), Pool(0, pinned=False)).packed(adapter)
 
 
 @pytest.fixture

@@ -64,6 +64,18 @@ def test_a_registration_tells_them_and_sees_a_change_on_the_server(place: Place)
     assert changed.embeddings.location == f"blob:{sha256(tokens(3))}"
 
 
+def test_a_path_to_a_file_takes_what_lies_beside_it(place: Place) -> None:
+    files = {"a.safetensors": lora(), "b.safetensors": lora(2.0), "b_emb.safetensors": tokens()}
+    folder = write(place.loras, files)
+    assert place.resolve(folder / "a.safetensors").embeddings is None
+    with_tokens = place.resolve(folder / "b.safetensors")
+    assert with_tokens.embeddings is not None
+    assert with_tokens.embeddings.weight_name == "b_emb.safetensors"
+    (folder / "embeddings.pt").write_bytes(b"any")
+    with pytest.raises(LoraPickle):
+        place.resolve(folder / "a.safetensors")
+
+
 @pytest.mark.parametrize(
     ("name", "data", "error", "says"),
     [
