@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit, urlunsplit
 
 from lorajobs.jobs import AdapterUse, Job, JobSpec, Output, Webhook
+from lorajobs.place import Crew, Place
 from lorajobs.storage.base import ObjectStore
-from lorajobs.store import Crew, Place
 
 Document = dict[str, object]
 

@@ -19,8 +19,9 @@ from lorajobs.jobs import (
     Output,
     Stage,
 )
+from lorajobs.place import Crew, Place
 from lorajobs.snapshot import Turn, WaitingGroup, WaitingJob
-from lorajobs.store import Crew, Place, WorkerState
+from lorajobs.store import WorkerState
 from lorajobs.store_errors import RecordUnreadable
 from lorajobs.usage import gpu_s
 

@@ -8,6 +8,7 @@ import redis
 from lorajobs.errors import JobNotFinished, JobNotFound, QueueFull, WorkerLost
 from lorajobs.job_page import JobFilter, JobPage
 from lorajobs.jobs import Job, JobError, JobStatus, Lease, Outcome
+from lorajobs.place import NOBODY, Crew, Place, Submitted
 from lorajobs.redis_client import connect, translated
 from lorajobs.redis_notices import PREFIX
 from lorajobs.redis_outbox import RedisOutbox
@@ -20,19 +21,7 @@ from lorajobs.redis_record import (
 )
 from lorajobs.settings import Settings
 from lorajobs.snapshot import SNAPSHOT_LIMIT, Snapshot
-from lorajobs.store import (
-    DEFAULT_RULES,
-    LATE,
-    NOBODY,
-    Crew,
-    Place,
-    Progress,
-    QueueRules,
-    Rescued,
-    Signal,
-    Submitted,
-    Trade,
-)
+from lorajobs.store import DEFAULT_RULES, LATE, Progress, QueueRules, Rescued, Signal, Trade
 from lorajobs.terms import DEFAULT_TERMS, ERASED, KEPT_S, Once, Terms, require_same
 
 _SWEEP_LIMIT = 100

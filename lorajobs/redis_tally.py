@@ -1,6 +1,5 @@
 """The tally of a Redis or Valkey: one script that only reads."""
 
-
 import redis
 
 from lorajobs.redis_client import connect, translated

@@ -3,7 +3,8 @@
 import time
 from collections.abc import Callable, Sequence
 
-from lorajobs.store import Crew, WorkerState
+from lorajobs.place import Crew
+from lorajobs.store import WorkerState
 
 #: Seconds; a worker says that it lives every 1.5 s.
 KEPT_S = 1.0

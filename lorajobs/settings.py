@@ -124,7 +124,8 @@ class Settings(BaseSettings):
         2048,
         ge=0,
         le=1_048_576,
-        description="MiB of host memory for adapters kept ready; workers of one `--gpus` divide it",
+        description="MiB of host memory for adapters kept ready, pinned at the start on a GPU; "
+        "workers of one `--gpus` divide it",
     )
     canary_s: float = Field(
         60.0,

@@ -17,6 +17,7 @@ from lorajobs.jobs import (
     Stage,
 )
 from lorajobs.outbox import DeliveryLog, Outbox
+from lorajobs.place import NOBODY, Crew, Place, Submitted
 from lorajobs.snapshot import SNAPSHOT_LIMIT, Snapshot
 from lorajobs.terms import DEFAULT_TERMS, Once, Terms
 
@@ -48,15 +49,6 @@ class QueueRules(NamedTuple):
 DEFAULT_RULES = QueueRules()
 
 
-class Crew(NamedTuple):
-    """Who serves a base."""
-
-    workers: int
-    #: of these, those that have no job
-    idle: int
-
-
-NOBODY = Crew(0, 0)
 #: The end of a job that did not start in time.
 LATE = DeadlineExceeded("it waited longer than its start_deadline_s").as_job_error()
 
@@ -68,41 +60,6 @@ class Trade(NamedTuple):
     given: Mapping[str, str]
     #: the queue of the job's own base, which has a ticket too many now
     taken: str
-
-
-class Place(NamedTuple):
-    """Where a waiting job stands in its queue."""
-
-    #: jobs before it
-    position: int
-    #: jobs that may run before it: those and all that may still overtake it
-    ahead_max: int
-    #: True if it waits for its next attempt
-    delayed: bool
-    #: mean seconds that a job of this base runs, None if none has ended yet
-    service_s: float | None
-
-    def starts_in_s(self, crew: Crew) -> float | None:
-        """When the job is expected to start, None if nobody can tell."""
-        if not crew.workers or self.service_s is None:
-            return None
-        if self.position < crew.idle:
-            return 0.0
-        # On average the running jobs are half done.
-        ahead = self.position - crew.idle
-        return round(self.service_s * (ahead / crew.workers + 0.5), 1)
-
-
-class Submitted(NamedTuple):
-    """The store's answer to a submit."""
-
-    created_ms: int
-    #: False if the job was there already, as after a lost reply
-    is_new: bool
-    #: None if the job waits no more
-    place: Place | None
-    #: the submitted job's, or that of an earlier one that was meant
-    job_id: str
 
 
 class Progress(NamedTuple):

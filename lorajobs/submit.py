@@ -8,8 +8,9 @@ from typing import Protocol
 from lorajobs.catalog import Catalog
 from lorajobs.errors import JobNotFinished, StoreUnavailable
 from lorajobs.jobs import Job, JobStatus
+from lorajobs.place import NOBODY, Crew, Place
 from lorajobs.plan import Plan
-from lorajobs.store import NOBODY, Crew, JobStore, Place
+from lorajobs.store import JobStore
 from lorajobs.terms import DEFAULT_TERMS, Terms
 
 _log = logging.getLogger(__name__)

@@ -28,8 +28,8 @@ OWNERS = {
     },
     "prometheus_client": {"lorajobs.metrics", "web.metrics"},
     "httpcore": {"lorajobs.guarded_http"},
-    "boto3": {"lorajobs.storage.s3"},
-    "botocore": {"lorajobs.storage.s3"},
+    "boto3": {"lorajobs.storage.s3", "lorajobs.storage.s3_errors"},
+    "botocore": {"lorajobs.storage.s3", "lorajobs.storage.s3_errors"},
     "huggingface_hub": {"lorajobs.adapters.hub", "lorajobs.engine.snapshot"},
     "celery": {
         "lorajobs.cancel",

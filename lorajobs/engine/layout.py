@@ -61,6 +61,18 @@ class Shape(NamedTuple):
     down: tuple[int, torch.Size]
     up: tuple[int, torch.Size]
 
+    @classmethod
+    def of(cls, bucket: Bucket, packed: Packed) -> "Shape":
+        """That of a bucket of this adapter."""
+        return cls(
+            bucket.group,
+            bucket.slots,
+            bucket.strengths,
+            bucket.down.dtype,
+            (packed.offset(bucket.down), bucket.down.shape),
+            (packed.offset(bucket.up), bucket.up.shape),
+        )
+
     def bucket(self, blob: Tensor) -> Bucket:
         """The bucket in this blob."""
         down, up = (
@@ -133,24 +145,13 @@ def learned(packed: Packed, parts: Parts, arena: Arena, header: Header) -> Layou
     same = places.rest()
     if same is None or not places.are_whole:
         return None
-    shapes = [
-        Shape(
-            bucket.group,
-            bucket.slots,
-            bucket.strengths,
-            bucket.down.dtype,
-            (packed.offset(bucket.down), bucket.down.shape),
-            (packed.offset(bucket.up), bucket.up.shape),
-        )
-        for bucket in packed.buckets
-    ]
     return Layout(
         packed.blob.nbytes,
         places.aside,
         header.bytes,
         list(_portions(places.pieces, header.bytes)),
         stretches,
-        shapes,
+        [Shape.of(bucket, packed) for bucket in packed.buckets],
         same,
         packed.summary,
     )

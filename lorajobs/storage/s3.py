@@ -2,8 +2,8 @@
 
 import base64
 import errno
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,6 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from lorajobs.errors import ConfigError, LoraTooLarge, UploadFailed
 from lorajobs.settings import Settings
 from lorajobs.storage.base import SignedUrl
+from lorajobs.storage.s3_errors import reason, translated
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -23,10 +24,6 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT_S = 5.0
 CHUNK_BYTES = 1 << 20
-
-ERRNO_OF_STATUS = {401: errno.EACCES, 403: errno.EACCES, 404: errno.ENOENT}
-#: the answer to HEAD has no body and so no message
-REASON_OF_ERRNO = {errno.ENOENT: "no such object or bucket", errno.EACCES: "S3 denies access"}
 
 
 class S3Object(NamedTuple):
@@ -77,7 +74,7 @@ class S3Store:
                     Bucket=self._bucket, Key=name, Body=data, ContentType=content_type
                 )
         except (ClientError, BotoCoreError, Boto3Error, OSError) as error:
-            raise UploadFailed(f"{key} was not stored: {_reason(error)}") from error
+            raise UploadFailed(f"{key} was not stored: {reason(error)}") from error
 
     def fetch(self, key: str, target: Path, max_bytes: int) -> None:
         """Copies an object into the file `target`, which is gone again if that fails.
@@ -105,7 +102,7 @@ class S3Store:
         """
         name = self._prefix + key
         expires_at = datetime.now(UTC) + self._ttl
-        with _translated(self._bucket, name):
+        with translated(self._bucket, name):
             url = self._signer.generate_presigned_url(
                 "get_object",
                 Params={"Bucket": self._bucket, "Key": name},
@@ -121,7 +118,7 @@ class S3Store:
         if not prefix or prefix.startswith("/"):
             raise ValueError("delete needs a prefix")
         pages = self._client.get_paginator("list_objects_v2")
-        with _translated(self._bucket, self._prefix + prefix):
+        with translated(self._bucket, self._prefix + prefix):
             for page in pages.paginate(Bucket=self._bucket, Prefix=self._prefix + prefix):
                 self._erase([item["Key"] for item in page.get("Contents", ())])
 
@@ -170,7 +167,7 @@ class S3Source:
         """
         folder = f"{stem}/" if (stem := prefix.rstrip("/")) else ""
         pages = self._client.get_paginator("list_objects_v2")
-        with _translated(bucket, folder):
+        with translated(bucket, folder):
             return sorted(
                 item["Key"]
                 for page in pages.paginate(Bucket=bucket, Prefix=folder, Delimiter="/")
@@ -196,7 +193,7 @@ class S3Source:
 
         Raises: FileNotFoundError, PermissionError, OSError.
         """
-        with _translated(bucket, key):
+        with translated(bucket, key):
             answer = self._client.get_object(
                 Bucket=bucket, Key=key, VersionId=version_id, Range=f"bytes=0-{most - 1}"
             )
@@ -252,7 +249,7 @@ def _client(session: Session, settings: Settings, endpoint: str) -> "S3Client":
 
 
 def _head(client: "S3Client", bucket: str, key: str) -> "HeadObjectOutputTypeDef":
-    with _translated(bucket, key):
+    with translated(bucket, key):
         return client.head_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
 
 
@@ -260,7 +257,7 @@ def _download(
     client: "S3Client", request: "GetObjectRequestTypeDef", target: Path, max_bytes: int
 ) -> None:
     bucket, key = request["Bucket"], request["Key"]
-    with _translated(bucket, key):
+    with translated(bucket, key):
         answer = client.get_object(**request)
         # botocore raises if the body ends before the length that was announced.
         with closing(answer["Body"]) as body:
@@ -282,30 +279,3 @@ def _sha256(answer: "HeadObjectOutputTypeDef") -> str | None:
     if not encoded or "-" in encoded or answer.get("ChecksumType") == "COMPOSITE":
         return None
     return base64.b64decode(encoded).hex()
-
-
-@contextmanager
-def _translated(bucket: str, key: str) -> Iterator[None]:
-    """Turns boto3's errors into FileNotFoundError, PermissionError or another OSError."""
-    try:
-        yield
-    except ClientError as error:
-        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
-        number = ERRNO_OF_STATUS.get(status, errno.EIO)
-        reason = REASON_OF_ERRNO.get(number) or "S3 failed"
-        # Python picks the subclass of OSError by the number.
-        raise OSError(number, f"{reason} ({_reason(error)})", f"s3://{bucket}/{key}") from error
-    except BotoCoreError as error:
-        raise OSError(errno.EIO, _reason(error), f"s3://{bucket}/{key}") from error
-
-
-def _reason(error: Exception) -> str:
-    """A short cause without hosts or keys; the rest is in the chained error."""
-    if isinstance(error, ClientError):
-        return f"S3 answers {error.response['Error'].get('Code', 'an error')}"
-    cause = error.__context__
-    if isinstance(error, Boto3Error) and isinstance(cause, ClientError | BotoCoreError):
-        return _reason(cause)
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return type(error).__name__

@@ -4,8 +4,9 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from lorajobs.place import Place
 from lorajobs.snapshot import Snapshot, Turn, WaitingGroup, WaitingJob
-from lorajobs.store import Place, QueueRules
+from lorajobs.store import QueueRules
 from lorajobs.testing.entry import Entry
 
 

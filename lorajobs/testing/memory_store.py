@@ -8,20 +8,9 @@ from dataclasses import dataclass, field
 from lorajobs.errors import JobNotFinished, QueueFull, WorkerLost
 from lorajobs.events import PROGRESS
 from lorajobs.jobs import TRANSITIONS, Job, JobError, JobStatus, Lease, Outcome
+from lorajobs.place import NOBODY, Crew, Place, Submitted
 from lorajobs.snapshot import SNAPSHOT_LIMIT, Snapshot
-from lorajobs.store import (
-    DEFAULT_RULES,
-    LATE,
-    NOBODY,
-    Crew,
-    Place,
-    Progress,
-    QueueRules,
-    Rescued,
-    Signal,
-    Submitted,
-    Trade,
-)
+from lorajobs.store import DEFAULT_RULES, LATE, Progress, QueueRules, Rescued, Signal, Trade
 from lorajobs.terms import DEFAULT_TERMS, Terms
 from lorajobs.testing.entry import Entry
 from lorajobs.testing.memory_jobs import MemoryJobs

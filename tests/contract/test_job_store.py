@@ -20,18 +20,10 @@ from lorajobs.jobs import (
     Stage,
     Webhook,
 )
+from lorajobs.place import Crew, Place
 from lorajobs.redis_store import RedisJobStore
 from lorajobs.snapshot import WaitingGroup
-from lorajobs.store import (
-    DRAINING,
-    Crew,
-    Place,
-    Progress,
-    QueueRules,
-    Signal,
-    Trade,
-    WorkerState,
-)
+from lorajobs.store import DRAINING, Progress, QueueRules, Signal, Trade, WorkerState
 from tests.backends import RULES, Backend, MemoryBackend, RedisBackend, Store
 from tests.jobs import a_job, an_adapter, an_output, use
 

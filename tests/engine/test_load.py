@@ -43,6 +43,13 @@ def test_two_loads_make_the_same_picture(engine: DiffusersEngine) -> None:
     assert pixels(loaded(entry())) == pixels(engine)
 
 
+def test_it_says_where_the_pristine_weights_lie(
+    engine: DiffusersEngine, unfused: DiffusersEngine
+) -> None:
+    bare = DiffusersEngine(entry(), CPU)
+    assert [e.placement() for e in (engine, unfused, bare)] == ["host", "unfused", ""]
+
+
 def test_one_thread_and_single_precision_on_a_cpu() -> None:
     engine = loaded(entry(dtype="auto"))
     assert torch.get_num_threads() == 1

@@ -19,8 +19,8 @@ from lorajobs.jobs import (
     Stage,
     Webhook,
 )
+from lorajobs.place import NOBODY, Crew, Place
 from lorajobs.storage.base import SignedUrl
-from lorajobs.store import NOBODY, Crew, Place
 from tests.jobs import a_job, an_adapter, an_output
 
 URL = "https://bucket.s3.amazonaws.com/secret.safetensors?X-Amz-Signature=abc"
