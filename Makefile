@@ -27,7 +27,7 @@ up: $(VENV)/demo.installed
 	$(BIN)/lorajobs up
 
 test: $(VENV)/dev.installed
-	$(BIN)/pytest -m "not system"
+	$(BIN)/pytest -m "not system" -n 2 --dist loadfile
 
 test-unit: $(VENV)/dev.installed
 	$(BIN)/pytest tests/unit

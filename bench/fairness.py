@@ -18,14 +18,16 @@ MOST_DELAY = 2
 COLUMNS = ("costs", "workers", "policy", "guests' wait ÷ service time", "swaps of all")
 
 
-def waits(costs: Costs, policy: Policy, workers: int, seed: int) -> tuple[Sequence[float], int]:
+def waits(
+    costs: Costs, policy: Policy, workers: int, jobs: int, seed: int
+) -> tuple[Sequence[float], int]:
     """The wait of each guest in service times, one with a swap each, and how many swaps there were.
 
     Guests come while the flood is worked off, so somebody runs whenever one comes.
     """
     service_ms = costs.job_ms + costs.swap_ms
     every_ms = EVERY * service_ms // workers
-    demand = flood(FLOOD, ADAPTERS, GUESTS, every_ms, seed)
+    demand = flood(jobs, ADAPTERS, GUESTS, every_ms, seed)
     simulation = Simulation(policy, costs, [BASE] * workers)
     runs = simulation.run(demand).runs
     came = {arrival.at_ms for arrival in demand if arrival.owner.startswith("guest")}
@@ -34,13 +36,13 @@ def waits(costs: Costs, policy: Policy, workers: int, seed: int) -> tuple[Sequen
     return [1000 * run.wait_s / service_ms for run in guests], sum(run.swap_ms > 0 for run in runs)
 
 
-def compare(seeds: int) -> Part:
-    """One worker and two, in order and ours."""
+def compare(seeds: int, jobs: int = FLOOD) -> Part:
+    """One worker and two, in order and ours, on a flood of so many jobs."""
     rows, worst = [], 0.0
     for costs in (H200, A10G):
         for workers in (1, 2):
             for policy in (FIFO, OURS):
-                seen = [waits(costs, policy, workers, seed) for seed in range(seeds)]
+                seen = [waits(costs, policy, workers, jobs, seed) for seed in range(seeds)]
                 delays = [delay for found, _ in seen for delay in found]
                 swaps = [swaps for _, swaps in seen]
                 rows.append(
@@ -49,7 +51,7 @@ def compare(seeds: int) -> Part:
                 if policy is OURS:
                     worst = max(worst, *delays)
     title = (
-        f"Fair share: a key floods the queue with {FLOOD:,} jobs, {GUESTS} other keys submit one "
+        f"Fair share: a key floods the queue with {jobs:,} jobs, {GUESTS} other keys submit one "
         f"each meanwhile, {seeds} seeds: median (least–most)"
     )
     goal = at_most(

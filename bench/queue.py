@@ -27,6 +27,7 @@ class Scale(NamedTuple):
     seeds: int = 20
     jobs: int = comparison.JOBS
     fair_seeds: int = 5
+    flood: int = fairness.FLOOD
     loads: Sequence[int] = capacity.LOADS
     workers: Sequence[int] = capacity.WORKERS
     capacity_seeds: int = 3
@@ -56,7 +57,7 @@ class Measured:
 
     def fairness(self) -> Part:
         """One key's flood and other keys' single jobs."""
-        return fairness.compare(self._scale.fair_seeds)
+        return fairness.compare(self._scale.fair_seeds, self._scale.flood)
 
     def capacity(self) -> Part:
         """Workers for a catalogue's traffic."""

@@ -17,6 +17,7 @@ TINY = Scale(
     seeds=1,
     jobs=20,
     fair_seeds=1,
+    flood=50,
     loads=(10,),
     workers=(2,),
     capacity_seeds=1,

@@ -189,6 +189,7 @@ class Floor:
 ADAPTERS = st.sampled_from("abc")
 
 
+@settings(max_examples=20)
 @given(
     flood=st.lists(ADAPTERS, min_size=40, max_size=60),
     before=st.integers(1, 20),
@@ -215,6 +216,7 @@ def test_a_keys_flood_delays_another_keys_first_job_by_two_service_times_at_most
     assert between["anna"] + (running == "anna") <= 2
 
 
+@settings(max_examples=20)
 @given(
     lines=st.dictionaries(
         st.sampled_from(("anna", "ben", "carl", "dora")),
