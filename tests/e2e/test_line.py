@@ -182,10 +182,15 @@ def test_delete_erases_record_and_objects(real: Line) -> None:
 
 def test_models_tell_what_is_loaded(real: Line) -> None:
     run(real, loras=[{"id": "soft3d"}])
-    (model,) = real.http.get("/v1/models").json()["models"]
-    assert (model["id"], model["state"]) == ("demo", "warm")
-    (worker,) = model["workers"]
-    assert [lora["id"] for lora in worker["loaded"]] == ["soft3d"]
+
+    def loaded() -> list[str]:
+        (model,) = real.http.get("/v1/models").json()["models"]
+        assert (model["id"], model["state"]) == ("demo", "warm")
+        (worker,) = model["workers"]
+        return [lora["id"] for lora in worker["loaded"]]
+
+    # A worker tells of itself every 1.5 s, and a job takes less.
+    real.until(lambda: loaded() == ["soft3d"], "the adapter is told")
 
 
 def test_a_replaced_child_loads_before_it_takes_a_job(real: Line) -> None:
