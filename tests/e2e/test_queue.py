@@ -33,14 +33,6 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
             yield made
 
 
-@pytest.fixture
-def painter(running: Line) -> Iterator[int]:
-    """One worker that takes 50 ms a step; its process id."""
-    process = running.start_painter(step_s=0.05)
-    yield process.pid
-    running.stop([process])
-
-
 def test_jobs_run_in_order_under_their_own_ids(running: Line, painter: int) -> None:
     submitted = [running.submit(seed=i, loras=[{"id": "pixel"}])["id"] for i in range(5)]
     ended = [running.ended(job_id) for job_id in submitted]

@@ -31,14 +31,6 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
             yield made
 
 
-@pytest.fixture
-def painter(running: Line) -> Iterator[int]:
-    """One worker that takes 50 ms a step; its process id."""
-    process = running.start_painter(step_s=0.05)
-    yield process.pid
-    running.stop([process])
-
-
 def lorajobs(running: Line, *words: str) -> str:
     """What a command prints."""
     ended = subprocess.run(
