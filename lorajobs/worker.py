@@ -35,7 +35,7 @@ from lorajobs.renewal import LeaseRenewal
 from lorajobs.rescue import rescue
 from lorajobs.settings import Settings
 from lorajobs.storage import open_store
-from lorajobs.store import DRAINING, WorkerState
+from lorajobs.store import DRAINING, LeaseStore, WorkerState
 from lorajobs.tasks.generate import GenerateTask
 from lorajobs.tickets import TicketQueue
 from lorajobs.worker_page import WorkerPage
@@ -230,12 +230,13 @@ def _start_child(parent: Parent, make_engine: MakeEngine) -> None:
     # The promise of the child that this one replaces is not its own; a base may load for long.
     parent.page.say_alive(FOREVER)
     try:
-        bench = GenerateTask.bench = _open_bench(parent, make_engine)
+        store = open_job_store(parent.settings)
+        bench = GenerateTask.bench = _open_bench(parent, store, make_engine)
         bench.bases.engine(parent.shown_base)
         models = [entry.id for entry in parent.entries]
         most, report = parent.settings.max_attempts, parent.page.reports.send
-        fleet = Fleet(open_job_store(parent.settings), socket.gethostname())
-        Fetcher(bench.store, bench.library, fleet, models, most, report).start()
+        fleet = Fleet(store, socket.gethostname())
+        Fetcher(store, bench.library, fleet, models, most, report).start()
         # The pool replaces a child that ends; until the new one is ready the worker is not.
         Canary(bench.bases, bench.busy, parent.settings.canary_s, lambda: os._exit(1)).start()
     except Exception as error:
@@ -249,7 +250,7 @@ def _start_child(parent: Parent, make_engine: MakeEngine) -> None:
     parent.page.say_ready()
 
 
-def _open_bench(parent: Parent, make_engine: MakeEngine) -> Bench:
+def _open_bench(parent: Parent, store: LeaseStore, make_engine: MakeEngine) -> Bench:
     settings, page = parent.settings, parent.page
     catalog = Catalog.load(settings.config)
     objects = open_store(settings)
@@ -266,7 +267,7 @@ def _open_bench(parent: Parent, make_engine: MakeEngine) -> Bench:
 
     return Bench(
         settings=settings,
-        store=open_job_store(settings),
+        store=store,
         library=library,
         bases=Bases(open_engine, page.say_base),
         objects=objects,
