@@ -5,6 +5,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 from lorajobs.base_choice import Candidate, choose_base
 from lorajobs.catalog import Catalog, ModelEntry
@@ -177,6 +178,8 @@ class Parent:
         """What applying a group costs: from host memory, from the disk, or not yet."""
         resident = self.page.resident()
 
+        # Asked for several times in one choice, and each time it looks at the disk.
+        @cache
         def cost_s(group: str) -> float | None:
             needed = shas_of(group)
             # The attempt holds the file, whatever is in memory.
