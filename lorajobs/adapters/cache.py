@@ -8,13 +8,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Literal, NamedTuple, Self
+from typing import Literal, NamedTuple
 
 from lorajobs.adapters.digest import Verified, sha256_of
 from lorajobs.adapters.disk_tier import Census, DiskTier
 from lorajobs.adapters.header import read_header
-from lorajobs.adapters.label import Label
+from lorajobs.adapters.label import Label, Releasable
 from lorajobs.errors import LoraFetchFailed, LoraTooLarge
 from lorajobs.settings import Settings
 
@@ -30,7 +29,7 @@ GIGABYTE = 10**9
 _TRIES = 3
 
 
-class Held:
+class Held(Releasable):
     """A weight file that stays on the disk until it is released, or this process ends."""
 
     def __init__(self, label: Label, path: Path, sha256: str, size: int, tier: TierName) -> None:
@@ -43,17 +42,6 @@ class Held:
     def release(self) -> None:
         """Lets the file go; once more does nothing."""
         self._label.release()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.release()
 
 
 class _Wanted(NamedTuple):

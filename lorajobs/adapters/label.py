@@ -3,6 +3,7 @@
 import fcntl
 import os
 import struct
+from abc import ABC, abstractmethod
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -19,7 +20,26 @@ class Record(NamedTuple):
     worth: float = 0.0
 
 
-class Label:
+class Releasable(ABC):
+    """What the end of a `with` block releases."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.release()
+
+    @abstractmethod
+    def release(self) -> None:
+        """Lets go of it; once more does nothing."""
+
+
+class Label(Releasable):
     """A locked label; the lock is the kernel's, so it ends with its process, however that dies.
 
     A shared lock pins the adapter. Whoever brings it or removes it holds the label alone.
@@ -60,17 +80,6 @@ class Label:
                 raise
             # Its last owner removed it while this one waited.
             os.close(descriptor)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.release()
 
     def release(self) -> None:
         """Ends the lock; once more does nothing."""
