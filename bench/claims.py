@@ -17,12 +17,13 @@ from bench.timetable import quantile
 from lorajobs.adapters.cache import DiskCache
 from lorajobs.catalog import Catalog
 from lorajobs.celery import make_app
-from lorajobs.jobs import AppliedLora, Job, JobSpec, JobStatus, Lease, Outcome
+from lorajobs.jobs import AppliedLora, Job, JobStatus, Lease, Outcome
 from lorajobs.parent import Parent
 from lorajobs.policy import choose
 from lorajobs.redis_client import connect
 from lorajobs.redis_store import RedisJobStore
 from lorajobs.settings import Settings
+from lorajobs.spec import JobSpec
 from lorajobs.store import QueueRules, WorkerState
 from lorajobs.terms import DEFAULT_TERMS
 from lorajobs.tickets import TicketQueue

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from lorajobs.engine.base import LocalAdapter
-from lorajobs.jobs import Adapter, AdapterUse
+from lorajobs.spec import Adapter, AdapterUse
 
 #: Where the name of a text encoder's linear layer begins in files.
 _CLIP = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")

@@ -17,7 +17,8 @@ from bench.policies import Policy
 from bench.timetable import Run
 from lorajobs.claim import HOLD_S
 from lorajobs.fetcher import AHEAD, PERIOD_S
-from lorajobs.jobs import Job, JobSpec, JobStatus, Lease, Outcome
+from lorajobs.jobs import Job, JobStatus, Lease, Outcome
+from lorajobs.spec import JobSpec
 from lorajobs.store import QueueRules, WorkerState
 from lorajobs.testing import ManualClock, MemoryJobStore
 from tests.jobs import a_spec, use

@@ -17,9 +17,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from bench.announcements import Announcements
-from lorajobs.jobs import Job, JobSpec, JobStatus, Outcome, OutputFormat, Webhook
+from lorajobs.jobs import Job, JobStatus, Outcome
 from lorajobs.redis_client import connect
 from lorajobs.redis_store import RedisJobStore
+from lorajobs.spec import JobSpec, OutputFormat, Webhook
 from lorajobs.webhooks import new_secret
 from tests.services.line import Line, line
 from tests.services.receiver import Received, Receiver, receiver

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 from lorajobs.access_errors import KeyNotFound, KeyTaken
-from lorajobs.jobs import Frozen, Visibility
+from lorajobs.spec import Frozen, Visibility
 
 _MARK = "lj"
 #: Seconds for which a process remembers a key: a revoked one is good no longer.

@@ -24,16 +24,7 @@ from lorajobs.errors import (
     WorkerStopping,
 )
 from lorajobs.faults import Faults
-from lorajobs.jobs import (
-    AppliedLora,
-    Job,
-    JobStatus,
-    JobWarning,
-    Lease,
-    Outcome,
-    Output,
-    Stage,
-)
+from lorajobs.jobs import AppliedLora, Job, JobStatus, JobWarning, Lease, Outcome, Output, Stage
 from lorajobs.outputs import store_outputs
 from lorajobs.report import AttemptReport, Measurement
 from lorajobs.settings import Settings

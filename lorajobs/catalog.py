@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import Field, ValidationError, model_validator
 
 from lorajobs.errors import ConfigError
-from lorajobs.jobs import Frozen
+from lorajobs.spec import Frozen
 
 DEMO = Path(__file__).parent / "demo" / "lorajobs.toml"
 

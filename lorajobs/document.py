@@ -3,8 +3,9 @@
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit, urlunsplit
 
-from lorajobs.jobs import AdapterUse, Job, JobSpec, Output, Webhook
+from lorajobs.jobs import Job, Output
 from lorajobs.place import Crew, Place
+from lorajobs.spec import AdapterUse, JobSpec, Webhook
 from lorajobs.storage.base import ObjectStore
 
 Document = dict[str, object]

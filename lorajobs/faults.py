@@ -5,7 +5,8 @@ from contextlib import contextmanager
 
 from lorajobs.engine.base import Engine, LocalAdapter
 from lorajobs.errors import LoraNotApplied, LoraRefused
-from lorajobs.jobs import JobWarning, OnLoraError
+from lorajobs.jobs import JobWarning
+from lorajobs.spec import OnLoraError
 
 
 class Faults:

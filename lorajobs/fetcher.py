@@ -16,8 +16,9 @@ from lorajobs.errors import (
     StoreUnavailable,
 )
 from lorajobs.groups import shas_of
-from lorajobs.jobs import Job, PinnedFile
+from lorajobs.jobs import Job
 from lorajobs.report import FetchReport
+from lorajobs.spec import PinnedFile
 from lorajobs.store import LeaseStore, Workers
 
 log = logging.getLogger(__name__)

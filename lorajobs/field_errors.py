@@ -9,7 +9,13 @@ from typing import get_args
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from lorajobs.errors import AttemptError, FieldError, LoraSeveralFiles, RequestError
+from lorajobs.errors import (
+    AttemptError,
+    FieldError,
+    LoraSeveralFiles,
+    RequestError,
+    ValidationFailed,
+)
 
 #: A body can hold thousands of wrong fields; a reader needs the first few.
 MAX_ERRORS = 16
@@ -128,3 +134,8 @@ def _model_in(annotation: object) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return next(filter(None, map(_model_in, get_args(annotation))), None)
+
+
+def failed(model: type[BaseModel], problems: Sequence[ErrorDetails]) -> ValidationFailed:
+    """The error that names each wrong field of what was sent."""
+    return ValidationFailed("", *described(model, problems))

@@ -13,9 +13,10 @@ from lorajobs.errors import (
     ValidationFailed,
 )
 from lorajobs.field_errors import blamed, listed, shown
-from lorajobs.jobs import Adapter, AdapterUse, JobWarning
+from lorajobs.jobs import JobWarning
 from lorajobs.lora_errors import LoraTokenClash
 from lorajobs.request import MAX_LORAS, JobRequest, LoraRequest
+from lorajobs.spec import Adapter, AdapterUse
 
 #: Below, most adapters do little; above, most break the picture.
 USUAL_SCALES = (0.3, 1.5)

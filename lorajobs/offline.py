@@ -10,11 +10,12 @@ from lorajobs.adapters.registry import MemoryLoraRegistry
 from lorajobs.catalog import Catalog
 from lorajobs.engine.base import LocalAdapter
 from lorajobs.faults import Faults
-from lorajobs.jobs import AppliedLora, JobSpec, JobWarning
+from lorajobs.jobs import AppliedLora, JobWarning
 from lorajobs.pictures import EncodedPicture, describe, encode
 from lorajobs.plan import plan
 from lorajobs.request import JobRequest
 from lorajobs.settings import Settings
+from lorajobs.spec import JobSpec
 from lorajobs.storage import open_store
 
 #: Told what is being done, and of the denoise steps how many are done and how many there are.

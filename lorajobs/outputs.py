@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 from lorajobs.engine.base import Picture
-from lorajobs.jobs import AppliedLora, JobSpec, Output
+from lorajobs.jobs import AppliedLora, Output
 from lorajobs.pictures import describe, encode
+from lorajobs.spec import JobSpec
 from lorajobs.storage.base import ObjectStore
 
 

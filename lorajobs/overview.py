@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from lorajobs.catalog import Catalog
 from lorajobs.document import without_secrets
 from lorajobs.errors import JobNotFound
-from lorajobs.jobs import Frozen, Job
+from lorajobs.jobs import Job
 from lorajobs.redis_store import RedisJobStore
 from lorajobs.snapshot import Snapshot, WaitingGroup, WaitingJob
+from lorajobs.spec import Frozen
 from lorajobs.store import WorkerState
 from lorajobs.tally import NO_JOBS, TallyKeeper
 from lorajobs.tickets import TicketQueue

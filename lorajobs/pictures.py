@@ -10,7 +10,8 @@ from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 from lorajobs import __version__
-from lorajobs.jobs import AppliedLora, JobSpec, OutputFormat
+from lorajobs.jobs import AppliedLora
+from lorajobs.spec import JobSpec, OutputFormat
 
 _CONTENT_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 #: Level 1 takes two thirds of the time of Pillow's default 6 for a file a few percent larger.

@@ -8,9 +8,10 @@ from lorajobs.adapters.registry import LoraRecord
 from lorajobs.catalog import Catalog, ModelEntry
 from lorajobs.errors import FieldError, UnknownModel, ValidationFailed
 from lorajobs.field_errors import blamed, listed, shown
-from lorajobs.jobs import JobSpec, JobWarning, OutputFormat, Webhook
+from lorajobs.jobs import JobWarning
 from lorajobs.lora_choice import Adapters, LoraChoice
 from lorajobs.request import JobRequest
+from lorajobs.spec import JobSpec, OutputFormat, Webhook
 
 #: Random seeds are no longer than those that people note down and other tools accept.
 _SEEDS = 2**32

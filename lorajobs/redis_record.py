@@ -11,7 +11,6 @@ from lorajobs.jobs import (
     AppliedLora,
     Job,
     JobError,
-    JobSpec,
     JobStatus,
     JobWarning,
     Metrics,
@@ -21,6 +20,7 @@ from lorajobs.jobs import (
 )
 from lorajobs.place import Crew, Place
 from lorajobs.snapshot import Turn, WaitingGroup, WaitingJob
+from lorajobs.spec import JobSpec
 from lorajobs.store import WorkerState
 from lorajobs.store_errors import RecordUnreadable
 from lorajobs.usage import gpu_s

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from pydantic import TypeAdapter
 
 from lorajobs.ending import Ending
-from lorajobs.jobs import Frozen, Metrics
+from lorajobs.jobs import Metrics
+from lorajobs.spec import Frozen
 
 log = logging.getLogger(__name__)
 

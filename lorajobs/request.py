@@ -1,17 +1,14 @@
-"""What a client may send: the bodies and queries of the API as strict models."""
+"""What a client may send: the bodies of the API as strict models."""
 
-import json
-from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, Self, get_args
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-from pydantic_core import ErrorDetails, PydanticCustomError, from_json
+from pydantic import Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
-from lorajobs.errors import MalformedBody, ValidationFailed
-from lorajobs.field_errors import ALLOWED, described, shown
-from lorajobs.jobs import JobStatus, OnLoraError, Priority, Visibility, WebhookEvent
-from lorajobs.usage import UsageBy
+from lorajobs.body import Body
+from lorajobs.field_errors import ALLOWED
+from lorajobs.spec import OnLoraError, Priority, Visibility, WebhookEvent
 
 MAX_LORAS = 4
 MIN_SCALE, MAX_SCALE = -5.0, 5.0
@@ -21,51 +18,7 @@ MAX_SEED = 2**53 - 8
 MAX_WAIT_S = 60
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
-_URL_MAX = 2048
-
-
-class Body(BaseModel):
-    """Base of the request bodies: JSON types exactly, no unknown field, no NaN or Infinity.
-
-    `null` means the same as leaving the field out, wherever that is allowed.
-    """
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
-
-    @classmethod
-    def parse(cls, raw: bytes) -> Self:
-        """Reads a JSON body.
-
-        Raises: MalformedBody, ValidationFailed with a pointer to each wrong field.
-        """
-        _require_object(raw)
-        try:
-            return cls.model_validate_json(raw)
-        except ValidationError as error:
-            raise _failed(cls, error.errors(include_url=False)) from None
-
-
-def _require_object(raw: bytes) -> None:
-    try:
-        body = from_json(raw)
-    except ValueError as error:
-        raise MalformedBody(f"the body is not JSON: {error}") from None
-    if not isinstance(body, dict):
-        raise MalformedBody("the body must be a JSON object")
-    # The reader above keeps the last of two values without a word.
-    json.loads(raw, object_pairs_hook=_require_distinct)
-
-
-def _require_distinct(pairs: Sequence[tuple[str, object]]) -> None:
-    seen: set[str] = set()
-    for key, _ in pairs:
-        if key in seen:
-            raise MalformedBody(f"the key {shown(key)} stands twice in one object")
-        seen.add(key)
-
-
-def _failed(model: type[BaseModel], problems: Sequence[ErrorDetails]) -> ValidationFailed:
-    return ValidationFailed("", *described(model, problems))
+URL_MAX = 2048
 
 
 class LoraRequest(Body):
@@ -77,7 +30,7 @@ class LoraRequest(Body):
     path: str | None = Field(
         None,
         min_length=1,
-        max_length=_URL_MAX,
+        max_length=URL_MAX,
         description="a reference such as `hf:owner/name`, `s3://bucket/key` or `https://…`",
     )
     scale: float | None = Field(
@@ -114,7 +67,7 @@ class WebhookRequest(Body):
     """Where the job is to be announced, and which of its events."""
 
     url: str = Field(
-        max_length=_URL_MAX, description=f"an http(s) URL of at most {_URL_MAX} characters"
+        max_length=URL_MAX, description=f"an http(s) URL of at most {URL_MAX} characters"
     )
     events: tuple[WebhookEvent, ...] | None = Field(
         None,
@@ -210,7 +163,7 @@ class RegisterRequest(Body):
     )
     source: str = Field(
         min_length=1,
-        max_length=_URL_MAX,
+        max_length=URL_MAX,
         description="a reference such as `hf:owner/name`, `s3://bucket/key` or `https://…`",
     )
     base: str | None = Field(
@@ -226,73 +179,6 @@ class RegisterRequest(Body):
     trigger_words: tuple[Annotated[str, Field(min_length=1, max_length=256)], ...] = Field(
         (), max_length=32, description="at most 32 strings of 1 to 256 characters"
     )
-    license: str | None = Field(
-        None, max_length=256, description="a string of at most 256 characters"
-    )
-    visibility: Visibility | None = Field(None, description="`private` or `public`")
-
-
-class Query(BaseModel):
-    """The query of a page; this one takes no parameter."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    @classmethod
-    def parse(cls, query: Mapping[str, Sequence[str]]) -> Self:
-        """Reads the values given for each parameter.
-
-        Raises: ValidationFailed; its pointers name the parameters.
-        """
-        given = {name: v[0] if len(v) == 1 else list(v) for name, v in query.items()}
-        try:
-            return cls.model_validate(given)
-        except ValidationError as error:
-            raise _failed(cls, error.errors(include_url=False)) from None
-
-
-class WaitQuery(Query):
-    """The query of a page that can be answered later."""
-
-    wait: float | None = Field(
-        None, ge=0, le=MAX_WAIT_S, description=f"a number of seconds from 0 to {MAX_WAIT_S}"
-    )
-
-
-class SubmitQuery(WaitQuery):
-    """The query of `POST /v1/jobs`."""
-
-    dry_run: bool = Field(False, description="`1` or `0`")
-
-
-class JobQuery(Query):
-    """The query of `GET /v1/jobs`."""
-
-    status: JobStatus | None = Field(
-        None, description=", ".join(f"`{status}`" for status in JobStatus)
-    )
-    model: str | None = Field(
-        None, min_length=1, max_length=128, description="the id of a base model"
-    )
-    lora: str | None = Field(
-        None, min_length=1, max_length=_URL_MAX, description="the id or reference of an adapter"
-    )
-    limit: int = Field(20, ge=1, le=100, description="an integer from 1 to 100")
-    cursor: str | None = Field(
-        None, min_length=1, max_length=512, description="the `next_cursor` of the page before"
-    )
-
-
-class UsageQuery(Query):
-    """The query of `GET /v1/usage`."""
-
-    by: UsageBy = Field("key", description="`key`, `adapter` or `model`")
-
-
-class UploadQuery(Query):
-    """The query of `PUT /v1/loras/{id}`."""
-
-    base: str = Field(min_length=1, max_length=128, description="the id of its base model")
-    scale: float = Field(1.0, ge=MIN_SCALE, le=MAX_SCALE, description="a number from -5 to 5")
     license: str | None = Field(
         None, max_length=256, description="a string of at most 256 characters"
     )

@@ -6,19 +6,11 @@ from typing import NamedTuple, Protocol
 
 from lorajobs.errors import DeadlineExceeded
 from lorajobs.job_page import JobFilter, JobPage
-from lorajobs.jobs import (
-    AppliedLora,
-    Job,
-    JobError,
-    JobStatus,
-    Lease,
-    Outcome,
-    Priority,
-    Stage,
-)
+from lorajobs.jobs import AppliedLora, Job, JobError, JobStatus, Lease, Outcome, Stage
 from lorajobs.outbox import DeliveryLog, Outbox
 from lorajobs.place import NOBODY, Crew, Place, Submitted
 from lorajobs.snapshot import SNAPSHOT_LIMIT, Snapshot
+from lorajobs.spec import Priority
 from lorajobs.terms import DEFAULT_TERMS, Once, Terms
 
 

@@ -27,13 +27,14 @@ from lorajobs.drain import DRAIN, RESUME
 from lorajobs.engine.base import Engine, LocalAdapter
 from lorajobs.errors import ConfigError, LoraJobsError, StoreUnavailable
 from lorajobs.fetcher import Fetcher, Fleet
-from lorajobs.jobs import AdapterUse, Lease
+from lorajobs.jobs import Lease
 from lorajobs.parent import Parent
 from lorajobs.redis_client import connect
 from lorajobs.redis_store import open_job_store
 from lorajobs.renewal import LeaseRenewal
 from lorajobs.rescue import rescue
 from lorajobs.settings import Settings
+from lorajobs.spec import AdapterUse
 from lorajobs.storage import open_store
 from lorajobs.store import DRAINING, LeaseStore, WorkerState
 from lorajobs.tasks.generate import GenerateTask

@@ -4,7 +4,8 @@ import hashlib
 import uuid
 from typing import Any
 
-from lorajobs.jobs import Adapter, AdapterUse, Job, JobSpec, JobStatus, Output, OutputFormat
+from lorajobs.jobs import Job, JobStatus, Output
+from lorajobs.spec import Adapter, AdapterUse, JobSpec, OutputFormat
 
 
 def an_adapter(name: str = "pixel", **fields: Any) -> Adapter:

@@ -7,7 +7,7 @@ import numpy as np
 from safetensors.numpy import save
 
 from lorajobs.adapters.library import Library
-from lorajobs.jobs import Adapter
+from lorajobs.spec import Adapter
 
 DEMO_LORAS = Path(__file__).parent.parent / "lorajobs" / "demo" / "loras"
 PEFT_CONFIG = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["to_q"]}

@@ -5,8 +5,9 @@ import uuid
 from flask import Response, jsonify
 
 from lorajobs.document import Document, input_document, queue_document, without_secrets
-from lorajobs.jobs import AdapterUse, Job, JobStatus
+from lorajobs.jobs import Job, JobStatus
 from lorajobs.plan import Plan
+from lorajobs.spec import AdapterUse
 from lorajobs.store import WorkerState
 from lorajobs.terms import Terms
 from web.deps import deps

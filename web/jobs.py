@@ -20,7 +20,8 @@ from lorajobs.field_errors import listed, shown
 from lorajobs.job_page import JobFilter, JobPage
 from lorajobs.jobs import Job, JobStatus
 from lorajobs.plan import plan
-from lorajobs.request import JobQuery, JobRequest, SubmitQuery, WaitQuery
+from lorajobs.queries import JobQuery, SubmitQuery, WaitQuery
+from lorajobs.request import JobRequest
 from lorajobs.submit import submit
 from web.body import json_body
 from web.caller import caller, own_job, own_loras, terms_of

@@ -14,16 +14,8 @@ from werkzeug.routing import Rule
 
 import lorajobs
 from lorajobs.jobs import AppliedLora, JobError, JobWarning, Metrics
-from lorajobs.request import (
-    JobQuery,
-    JobRequest,
-    Query,
-    RegisterRequest,
-    SubmitQuery,
-    UploadQuery,
-    UsageQuery,
-    WaitQuery,
-)
+from lorajobs.queries import JobQuery, Query, SubmitQuery, UploadQuery, UsageQuery, WaitQuery
+from lorajobs.request import JobRequest, RegisterRequest
 from web.openapi_page import PAGE
 from web.openapi_schemas import HEADERS, SCHEMAS
 

@@ -2,7 +2,7 @@
 
 from flask import request
 
-from lorajobs.request import Query
+from lorajobs.queries import Query
 
 
 def no_query() -> None:

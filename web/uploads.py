@@ -8,7 +8,8 @@ from werkzeug.exceptions import UnsupportedMediaType
 from lorajobs.adapters.resolver import CONTENT_TYPE
 from lorajobs.adapters.upload import Upload
 from lorajobs.errors import LoraTooLarge
-from lorajobs.request import RegisterRequest, UploadQuery
+from lorajobs.queries import UploadQuery
+from lorajobs.request import RegisterRequest
 from web.deps import deps
 from web.loras import registered
 

@@ -2,7 +2,7 @@
 
 from flask import Blueprint, Response, jsonify, request
 
-from lorajobs.request import UsageQuery
+from lorajobs.queries import UsageQuery
 from web.caller import caller
 from web.deps import deps
 

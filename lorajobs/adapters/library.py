@@ -26,8 +26,8 @@ from lorajobs.errors import (
     ValidationFailed,
 )
 from lorajobs.field_errors import nearest
-from lorajobs.jobs import Adapter, PinnedFile, Visibility
 from lorajobs.settings import Settings
+from lorajobs.spec import Adapter, PinnedFile, Visibility
 from lorajobs.storage.base import ObjectStore
 
 _log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from lorajobs.adapters.resolver import Resolver
 from lorajobs.catalog import ModelEntry
 from lorajobs.document import without_secrets
 from lorajobs.errors import LoraRefused
-from lorajobs.jobs import Adapter
+from lorajobs.spec import Adapter
 
 #: Verdicts that one process remembers.
 REMEMBERED = 4096

@@ -7,7 +7,7 @@ from lorajobs.adapters.registry import LoraRecord, LoraRegistry
 from lorajobs.api_keys import Caller
 from lorajobs.catalog import Catalog, LoraEntry
 from lorajobs.errors import FieldError, ValidationFailed
-from lorajobs.jobs import Visibility
+from lorajobs.spec import Visibility
 
 
 class Records:

@@ -5,8 +5,8 @@ from typing import Any, Protocol
 
 import redis
 
-from lorajobs.jobs import Adapter, Frozen, Visibility
 from lorajobs.redis_client import translated
+from lorajobs.spec import Adapter, Frozen, Visibility
 
 
 class LoraRecord(Frozen):

@@ -37,8 +37,8 @@ from lorajobs.errors import (
     StorageUnavailable,
     UploadFailed,
 )
-from lorajobs.jobs import Adapter, Embeddings, PinnedFile
 from lorajobs.settings import Settings
+from lorajobs.spec import Adapter, Embeddings, PinnedFile
 from lorajobs.storage.base import ObjectStore
 
 CONTENT_TYPE = "application/octet-stream"

@@ -6,7 +6,8 @@ from lorajobs.adapters.library import Library
 from lorajobs.adapters.registry import LoraRecord
 from lorajobs.api_keys import Caller
 from lorajobs.catalog import ModelEntry
-from lorajobs.jobs import Adapter, AppliedLora
+from lorajobs.jobs import AppliedLora
+from lorajobs.spec import Adapter
 
 
 class View:

@@ -17,8 +17,8 @@ from lorajobs.adapters.tokens import called
 from lorajobs.catalog import Catalog, ModelEntry
 from lorajobs.engine.base import LocalAdapter
 from lorajobs.errors import LoraJobsError
-from lorajobs.jobs import Adapter, AdapterUse, Embeddings, PinnedFile
 from lorajobs.settings import Settings
+from lorajobs.spec import Adapter, AdapterUse, Embeddings, PinnedFile
 from lorajobs.storage import open_store
 
 

@@ -16,7 +16,8 @@ from rich.table import Table
 from lorajobs.client import TERMINAL, Client, ClientError, Document
 from lorajobs.demo.group import Group, GroupFailed, running_group
 from lorajobs.demo.sheet import contact_sheet
-from lorajobs.settings import PREFIX, Settings
+from lorajobs.setting_fields import PREFIX
+from lorajobs.settings import Settings
 
 PROMPTS = ("a red heart", "grinning cat", "birthday cake", "a rocket")
 BASE_ALONE = "base alone"

@@ -6,7 +6,8 @@ from typing import NamedTuple, Protocol
 
 from PIL.Image import Image
 
-from lorajobs.jobs import AdapterUse, AppliedLora, JobSpec, JobWarning
+from lorajobs.jobs import AppliedLora, JobWarning
+from lorajobs.spec import AdapterUse, JobSpec
 
 #: Called after each denoise step with the steps done of `num_inference_steps * num_images`, the
 #: last time before the last decode; what it raises, such as JobCanceled, ends the generation.

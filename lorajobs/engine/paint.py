@@ -21,7 +21,8 @@ from lorajobs.errors import (
     OutOfMemory,
     TimeLimit,
 )
-from lorajobs.jobs import AppliedLora, JobSpec
+from lorajobs.jobs import AppliedLora
+from lorajobs.spec import JobSpec
 
 _FAILURES: dict[str, Callable[[str], AttemptError]] = {
     error.code: error for error in (BadPicture, EngineFailed, OutOfMemory, TimeLimit)

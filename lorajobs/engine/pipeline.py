@@ -22,8 +22,9 @@ from lorajobs.engine.steps import StepWatch
 from lorajobs.engine.token_rack import TokenRack
 from lorajobs.engine.vocabulary import Vocabulary
 from lorajobs.errors import BadPicture, BaseLoadFailed, EngineFailed
-from lorajobs.jobs import AppliedLora, JobSpec, JobWarning
+from lorajobs.jobs import AppliedLora, JobWarning
 from lorajobs.settings import Settings
+from lorajobs.spec import JobSpec
 
 
 class DiffusersEngine:

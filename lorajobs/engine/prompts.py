@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from lorajobs.jobs import AppliedLora, JobSpec, JobWarning
+from lorajobs.jobs import AppliedLora, JobWarning
+from lorajobs.spec import JobSpec
 
 
 class Reader(NamedTuple):

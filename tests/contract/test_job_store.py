@@ -18,11 +18,11 @@ from lorajobs.jobs import (
     Metrics,
     Outcome,
     Stage,
-    Webhook,
 )
 from lorajobs.place import Crew, Place
 from lorajobs.redis_store import RedisJobStore
 from lorajobs.snapshot import WaitingGroup
+from lorajobs.spec import Webhook
 from lorajobs.store import DRAINING, Progress, QueueRules, Signal, Trade, WorkerState
 from tests.backends import RULES, Backend, MemoryBackend, RedisBackend, Store
 from tests.jobs import a_job, an_adapter, an_output, use

@@ -21,9 +21,9 @@ from lorajobs.errors import (
     LoraTooLarge,
     UrlNotAllowed,
 )
-from lorajobs.jobs import Adapter
 from lorajobs.lora_errors import LoraWrongFamily
 from lorajobs.settings import Settings
+from lorajobs.spec import Adapter
 from lorajobs.storage.folder import FolderStore
 from tests.lora_files import PEFT_CONFIG, fetched, lora, peft_folder
 from tests.services.server import free_ports

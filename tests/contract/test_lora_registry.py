@@ -14,8 +14,8 @@ from lorajobs.adapters.registry import (
     RedisLoraRegistry,
 )
 from lorajobs.errors import StoreUnavailable
-from lorajobs.jobs import Adapter
 from lorajobs.redis_client import connect
+from lorajobs.spec import Adapter
 from tests.services.server import free_ports
 
 ADAPTER = Adapter(

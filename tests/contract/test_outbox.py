@@ -6,8 +6,9 @@ from contextlib import closing
 
 import pytest
 
-from lorajobs.jobs import ENDS, Job, JobError, JobStatus, Lease, Outcome, Stage, Webhook
+from lorajobs.jobs import Job, JobError, JobStatus, Lease, Outcome, Stage
 from lorajobs.outbox import LOGGED, Delivery, DeliveryNotFound, DeliveryStatus, Verdict
+from lorajobs.spec import ENDS, Webhook
 from lorajobs.store import Progress
 from tests.backends import Backend, MemoryBackend, RedisBackend, Store
 from tests.jobs import a_job

@@ -5,10 +5,11 @@ from collections.abc import Iterator
 import pytest
 
 from lorajobs.errors import OutOfMemory, StoreUnavailable
-from lorajobs.jobs import JobStatus, Outcome, Webhook
+from lorajobs.jobs import JobStatus, Outcome
 from lorajobs.outbox import DeliveryStatus, Verdict
 from lorajobs.redis_client import connect
 from lorajobs.redis_tally import RedisTally
+from lorajobs.spec import Webhook
 from lorajobs.tally import OVERDUE_S, TallyKeeper
 from lorajobs.testing import MemoryTally
 from tests.backends import Backend, MemoryBackend, RedisBackend

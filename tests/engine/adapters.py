@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from lorajobs.engine.base import Engine, LocalAdapter
-from lorajobs.jobs import AdapterUse
+from lorajobs.spec import AdapterUse
 from tests.jobs import a_spec, an_adapter
 from tests.lora_files import DEMO_LORAS
 

@@ -18,7 +18,7 @@ from lorajobs.engine.packer import Packer
 from lorajobs.engine.placement import Placement
 from lorajobs.engine.pool import Pool
 from lorajobs.errors import LoraNotApplied
-from lorajobs.jobs import AdapterUse
+from lorajobs.spec import AdapterUse
 from tests.jobs import an_adapter
 
 Components = Mapping[str, nn.Module]

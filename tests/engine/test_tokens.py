@@ -15,7 +15,6 @@ from lorajobs.catalog import ModelEntry
 from lorajobs.engine.base import LocalAdapter
 from lorajobs.engine.pipeline import DiffusersEngine
 from lorajobs.errors import BaseCorrupt, LoraJobsError, LoraNotApplied, LoraRefused
-from lorajobs.jobs import AdapterUse, Embeddings
 from lorajobs.lora_errors import (
     LoraNotFinite,
     LoraShapeMismatch,
@@ -23,6 +22,7 @@ from lorajobs.lora_errors import (
     LoraUnknownKeys,
 )
 from lorajobs.settings import Settings
+from lorajobs.spec import AdapterUse, Embeddings
 from tests.engine.adapters import UNET_MODULE, UNET_SHAPE, local, pair, pixels, prefixed, saved
 from tests.engine.conftest import Fingerprint
 from tests.engine.test_against_diffusers import latents

@@ -31,8 +31,8 @@ from lorajobs.errors import (
     UrlNotAllowed,
     ValidationFailed,
 )
-from lorajobs.jobs import Adapter
 from lorajobs.settings import Settings
+from lorajobs.spec import Adapter
 from lorajobs.storage.folder import FolderStore
 from tests.lora_files import DEMO_LORAS, PEFT_CONFIG, fetched, lora, peft_folder, write
 from tests.services.files import FileServer, file_server

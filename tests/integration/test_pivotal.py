@@ -7,10 +7,10 @@ import pytest
 
 from lorajobs.catalog import Catalog, LoraEntry, ModelEntry
 from lorajobs.errors import LoraFetchFailed, LoraJobsError, LoraPickle, LoraTooLarge
-from lorajobs.jobs import Adapter, JobSpec
 from lorajobs.lora_errors import LoraTokenClash, LoraUnsupported
 from lorajobs.plan import Plan, plan
 from lorajobs.request import JobRequest
+from lorajobs.spec import Adapter, JobSpec
 from tests.integration.test_library import REPO, Place, entry, place, published, sha256
 from tests.jobs import a_spec
 from tests.lora_files import lora, tokens, write

@@ -6,8 +6,9 @@ from typing import Any, TypeVar
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition
 
-from lorajobs.jobs import AdapterUse, JobError, JobStatus, Lease, Outcome, Stage, Webhook
+from lorajobs.jobs import JobError, JobStatus, Lease, Outcome, Stage
 from lorajobs.outbox import Delivery, DeliveryStatus, Verdict
+from lorajobs.spec import AdapterUse, Webhook
 from lorajobs.store import Progress
 from tests.jobs import a_spec, an_output, use
 from tests.stateful.ledger import Entry, Ledger

@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from lorajobs.jobs import Job, JobError, JobSpec, JobStatus, Lease, Outcome, Output, Stage
+from lorajobs.jobs import Job, JobError, JobStatus, Lease, Outcome, Output, Stage
+from lorajobs.spec import JobSpec
 from lorajobs.store import DEFAULT_RULES, Progress, QueueRules, Rescued, Signal
 from tests.stateful.outbox import OutboxLedger
 

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from lorajobs.errors import JobNotFinished, JobNotFound, QueueFull
-from lorajobs.jobs import Job, JobSpec, JobStatus, Lease
+from lorajobs.jobs import Job, JobStatus, Lease
 from lorajobs.outbox import Delivery, Verdict
+from lorajobs.spec import JobSpec
 from lorajobs.store import Progress, QueueRules, Signal
 from tests.backends import Backend, RedisBackend
 from tests.stateful.agreement import Move, check_deliveries, check_queues, check_records, moves

@@ -17,9 +17,10 @@ from lorajobs.ending import Ending
 from lorajobs.engine.base import Engine, LocalAdapter
 from lorajobs.engine.paint import PaintEngine
 from lorajobs.errors import StoreUnavailable, UploadFailed
-from lorajobs.jobs import AdapterUse, AppliedLora, Job, JobStatus, Lease, Outcome, Stage
+from lorajobs.jobs import AppliedLora, Job, JobStatus, Lease, Outcome, Stage
 from lorajobs.pictures import read_text
 from lorajobs.settings import Settings
+from lorajobs.spec import AdapterUse
 from lorajobs.storage.folder import FolderStore
 from lorajobs.store import Progress, Signal
 from lorajobs.testing import ManualClock, MemoryJobStore

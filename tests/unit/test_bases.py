@@ -6,7 +6,7 @@ from lorajobs.bases import Bases
 from lorajobs.engine.base import Engine
 from lorajobs.engine.paint import PaintEngine
 from lorajobs.errors import BaseLoadFailed, EngineFailed
-from lorajobs.jobs import JobSpec
+from lorajobs.spec import JobSpec
 from tests.jobs import a_spec
 
 

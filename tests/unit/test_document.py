@@ -8,18 +8,9 @@ from typing import Any
 import pytest
 
 from lorajobs.document import job_document, queue_document, timestamp, without_secrets
-from lorajobs.jobs import (
-    AdapterUse,
-    AppliedLora,
-    Job,
-    JobError,
-    JobStatus,
-    JobWarning,
-    Metrics,
-    Stage,
-    Webhook,
-)
+from lorajobs.jobs import AppliedLora, Job, JobError, JobStatus, JobWarning, Metrics, Stage
 from lorajobs.place import NOBODY, Crew, Place
+from lorajobs.spec import AdapterUse, Webhook
 from lorajobs.storage.base import SignedUrl
 from tests.jobs import a_job, an_adapter, an_output
 

@@ -9,8 +9,9 @@ import pytest
 
 from lorajobs.errors import LoraFetchFailed, LoraInvalidFile, NoRoomAhead, StorageUnavailable
 from lorajobs.fetcher import Fetcher, Fleet
-from lorajobs.jobs import Job, JobStatus, PinnedFile
+from lorajobs.jobs import Job, JobStatus
 from lorajobs.report import FetchReport
+from lorajobs.spec import PinnedFile
 from lorajobs.store import WorkerState
 from lorajobs.testing import MemoryJobStore
 from tests.jobs import a_job, an_adapter, use

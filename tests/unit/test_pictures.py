@@ -7,8 +7,9 @@ import json
 import pytest
 from PIL import Image
 
-from lorajobs.jobs import AppliedLora, OutputFormat
+from lorajobs.jobs import AppliedLora
 from lorajobs.pictures import describe, encode, read_text
+from lorajobs.spec import OutputFormat
 from tests.jobs import a_spec
 
 TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from lorajobs.catalog import LoraEntry
 from lorajobs.groups import group_of
-from lorajobs.jobs import AdapterUse, JobStatus
+from lorajobs.jobs import JobStatus
+from lorajobs.spec import AdapterUse
 from tests.jobs import a_job, a_spec
 from tests.lora_files import lora, tokens, write
 from tests.unit.test_attempt import Shop

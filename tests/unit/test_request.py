@@ -8,14 +8,8 @@ import pytest
 from lorajobs.errors import MalformedBody, ValidationFailed
 from lorajobs.field_errors import MAX_ERRORS
 from lorajobs.jobs import JobStatus
-from lorajobs.request import (
-    MAX_SEED,
-    JobQuery,
-    JobRequest,
-    Query,
-    RegisterRequest,
-    url_problem,
-)
+from lorajobs.queries import JobQuery, Query
+from lorajobs.request import MAX_SEED, JobRequest, RegisterRequest, url_problem
 
 MINIMAL = {"model": "demo", "prompt": "a red heart"}
 

@@ -7,10 +7,11 @@ import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from lorajobs.guarded_http import GuardedHttp
-from lorajobs.jobs import ENDS, Job, JobStatus, Outcome, Stage, WebhookEvent
-from lorajobs.jobs import Webhook as Hook
+from lorajobs.jobs import Job, JobStatus, Outcome, Stage
 from lorajobs.reach import Reach
 from lorajobs.settings import Settings
+from lorajobs.spec import ENDS, WebhookEvent
+from lorajobs.spec import Webhook as Hook
 from lorajobs.store import Progress
 from lorajobs.testing import ManualClock, MemoryJobStore
 from lorajobs.webhooks import WebhookSender, new_secret
