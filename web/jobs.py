@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 
 from flask import Blueprint, Response, jsonify, request
 
-from lorajobs.document import job_document, queue_document
+from lorajobs.document import job_document
 from lorajobs.errors import (
     FieldError,
     JobNotFinished,
@@ -19,14 +19,13 @@ from lorajobs.errors import (
 from lorajobs.field_errors import listed, shown
 from lorajobs.job_page import JobFilter, JobPage
 from lorajobs.jobs import Job, JobStatus
-from lorajobs.plan import plan
 from lorajobs.queries import JobQuery, SubmitQuery, WaitQuery
 from lorajobs.request import JobRequest
-from lorajobs.submit import submit
 from web.body import json_body
-from web.caller import caller, own_job, own_loras, terms_of
+from web.caller import caller, own_job, terms_of
 from web.deps import deps, public_url
 from web.dry_run import outlook
+from web.submission import accept, planned, waiting
 from web.waiting import asks_to_wait, await_end
 
 _log = logging.getLogger(__name__)
@@ -42,26 +41,15 @@ def create() -> Response:
     """Accepts a job."""
     query = SubmitQuery.parse(request.args.to_dict(flat=False))
     body = JobRequest.parse(json_body())
-    terms, d = terms_of(body), deps()
-    if terms.once and not query.dry_run and (earlier := d.store.earlier(terms.once)):
-        # Before it is planned: what it asks for may be there no more.
-        return _accepted(earlier, query, _queue(earlier))
-    planned = plan(body, d.catalog, own_loras(), d.check_webhook, caller().owner)
     if query.dry_run:
-        return outlook(planned, terms)
-    serving = d.roster.serving(planned.spec.model)
-    job, place = submit(planned, d.store, d.queue, serving, terms)
-    # What the submit itself told: to ask for the place again costs as much as the submit.
-    return _accepted(job, query, queue_document(place, serving) if place else None)
-
-
-def _accepted(job: Job, query: SubmitQuery, queue: dict[str, object] | None) -> Response:
-    now, d = await_end(job, query.wait), deps()
+        return outlook(planned(body), terms_of(body))
+    job, queue = accept(body)
+    now = await_end(job, query.wait)
     if now is not job:
-        queue = _queue(now)
+        queue = waiting(now)
     # Who does not wait is told the same each time that the same submit is sent.
     status = 200 if now.status.is_terminal and asks_to_wait(query.wait) else 202
-    response = _respond(now, job_document(now, d.objects, public_url(), queue), status)
+    response = _respond(now, job_document(now, deps().objects, public_url(), queue), status)
     response.location = public_url() + _path(job)
     return response
 
@@ -135,16 +123,7 @@ def _path(job: Job) -> str:
 
 
 def _document(job: Job) -> dict[str, object]:
-    return job_document(job, deps().objects, public_url(), _queue(job))
-
-
-def _queue(job: Job) -> dict[str, object] | None:
-    if job.status is not JobStatus.QUEUED:
-        return None
-    d = deps()
-    entry = d.catalog.models.get(job.spec.model)
-    place = d.store.place(job.id, entry.window_us if entry else 0)
-    return queue_document(place, d.roster.serving(job.spec.model)) if place else None
+    return job_document(job, deps().objects, public_url(), waiting(job))
 
 
 def _answer(job: Job, status: int = 200) -> Response:
