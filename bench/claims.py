@@ -17,7 +17,7 @@ from bench.timetable import quantile
 from lorajobs.adapters.cache import DiskCache
 from lorajobs.catalog import Catalog
 from lorajobs.celery import make_app
-from lorajobs.jobs import AppliedLora, Job, JobStatus, Lease, Outcome
+from lorajobs.jobs import AppliedLora, Job, JobStatus, Outcome
 from lorajobs.parent import Parent
 from lorajobs.policy import choose
 from lorajobs.redis_client import connect
@@ -142,7 +142,7 @@ class Claims:
             took, work, job = self._claim()
             samples.append(Sample(took, work, pinged))
             self._parent.page.say_loaded(_applied(job))
-            self._store.finish(Lease(job.id, job.attempt), _DONE)
+            self._store.finish(job.lease, _DONE)
             self._store.submit(_job(job.spec), None)
         return samples
 

@@ -45,9 +45,9 @@ class Jobs:
     def _claimed(self, number: int) -> Lease:
         job = a_job(num_inference_steps=self._steps)
         self._store.submit(job, None)
-        lease = self._store.claim("demo", job.id, f"bench-{number}", f"ticket of {job.id}")
-        assert lease is not None
-        return lease
+        claimed = self._store.claim("demo", job.id, f"bench-{number}", f"ticket of {job.id}")
+        assert claimed is not None
+        return claimed.lease
 
     def play(self) -> None:
         """Writes every step of every job, evenly in time, and ends them all."""

@@ -164,13 +164,13 @@ class Simulation:
             self._at(self._clock.now_ms + int(HOLD_S * 1000), lambda: self._exchange(worker))
             return
         ticket = f"{worker.name}-{worker.tickets}"
-        lease = self._store.claim(worker.model, chosen.id if chosen else None, worker.name, ticket)
-        if lease is None:
+        job = self._store.claim(worker.model, chosen.id if chosen else None, worker.name, ticket)
+        if job is None:
             self._receive(worker)
             return
         self._waiting[worker.model] -= 1
         self._look_later(worker.model)
-        self._start(worker, lease)
+        self._start(worker, job.lease)
 
     def _start(self, worker: _Worker, lease: Lease) -> None:
         job = self._store.get(lease.job_id)

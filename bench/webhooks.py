@@ -154,9 +154,9 @@ def end_job(store: RedisJobStore, job_id: str, url: str) -> None:
         metadata={},
     )
     store.submit(Job(id=job_id, status=JobStatus.QUEUED, spec=spec, created_ms=0), None)
-    lease = store.claim("demo", job_id, "worker", job_id)
-    assert lease is not None
-    store.finish(lease, Outcome(status=JobStatus.SUCCEEDED))
+    claimed = store.claim("demo", job_id, "worker", job_id)
+    assert claimed is not None
+    store.finish(claimed.lease, Outcome(status=JobStatus.SUCCEEDED))
 
 
 def _taken(moody: Moody, ids: Sequence[str]) -> int:

@@ -3,13 +3,15 @@
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit, urlunsplit
 
-from lorajobs.jobs import Job, Output
+from lorajobs.jobs import Job, Output, Withheld
 from lorajobs.place import Crew, Place
 from lorajobs.spec import AdapterUse, JobSpec, Webhook
 from lorajobs.storage.base import ObjectStore
 
 Document = dict[str, object]
 
+#: What an output says of its file; null of a picture that was withheld.
+_OF_A_FILE = ("url", "url_expires_at", "content_type", "bytes", "sha256")
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
 
@@ -98,7 +100,9 @@ def _lora(use: AdapterUse) -> Document:
     return {"path": reference, "scale": use.scale, "weight_name": adapter.weight_name}
 
 
-def _output(output: Output, objects: ObjectStore) -> Document:
+def _output(output: Output | Withheld, objects: ObjectStore) -> Document:
+    if isinstance(output, Withheld):
+        return dict.fromkeys(_OF_A_FILE) | output.model_dump()
     signed = objects.url(output.key)
     return {
         "index": output.index,

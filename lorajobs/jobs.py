@@ -1,6 +1,6 @@
 """A job, its states and the table of allowed transitions; the vocabulary of every other file."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Literal, NamedTuple
@@ -88,6 +88,25 @@ class Output(Frozen):
     bytes: int
     sha256: str
     seed: int
+    #: False: a checker found nothing; None: nobody looked
+    nsfw: Literal[False] | None = None
+
+
+class Withheld(Frozen):
+    """A picture that a checker flagged: stored nowhere, so it has no key, bytes, hash or URL.
+
+    It keeps its place among a job's `outputs`; `pictures` are those that there are.
+    """
+
+    index: int
+    width: int
+    height: int
+    seed: int
+    nsfw: Literal[True] = True
+
+
+def _stored(outputs: Sequence[Output | Withheld]) -> Sequence[Output]:
+    return tuple(output for output in outputs if isinstance(output, Output))
 
 
 class JobWarning(Frozen):
@@ -122,6 +141,13 @@ class Metrics(Frozen):
     tiers: dict[str, int] | None = None
 
 
+class Lease(NamedTuple):
+    """The right of one attempt to run a job; every write of that attempt carries it."""
+
+    job_id: str
+    attempt: int
+
+
 class Job(Frozen):
     """The record of a job as the store holds it; times are Unix milliseconds of the store."""
 
@@ -141,14 +167,24 @@ class Job(Frozen):
     #: seconds after its submit in which it was expected to start then, None if nobody could tell
     predicted_s: float | None = None
     applied_loras: tuple[AppliedLora, ...] = ()
-    outputs: tuple[Output, ...] = ()
+    outputs: tuple[Output | Withheld, ...] = ()
     error: JobError | None = None
     metrics: Metrics = Metrics()
+
+    @property
+    def pictures(self) -> Sequence[Output]:
+        """The outputs that were stored."""
+        return _stored(self.outputs)
 
     @property
     def queue_s(self) -> float:
         """Seconds from the submit to the last claim, 0 before the first."""
         return ((self.started_ms or self.created_ms) - self.created_ms) / 1000
+
+    @property
+    def lease(self) -> Lease:
+        """That of its last attempt."""
+        return Lease(self.id, self.attempt)
 
     @property
     def folder(self) -> str:
@@ -161,20 +197,18 @@ class Job(Frozen):
         return f"jobs/{job_id}/"
 
 
-class Lease(NamedTuple):
-    """The right of one attempt to run a job; every write of that attempt carries it."""
-
-    job_id: str
-    attempt: int
-
-
 class Outcome(Frozen):
     """How an attempt ended, as the worker reports it."""
 
     status: Literal[JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELED]
     applied_loras: tuple[AppliedLora, ...] = ()
-    outputs: tuple[Output, ...] = ()
+    outputs: tuple[Output | Withheld, ...] = ()
     #: all of the job's warnings, those of the submit included
     warnings: tuple[JobWarning, ...] = ()
     error: JobError | None = None
     metrics: Metrics = Metrics()
+
+    @property
+    def pictures(self) -> Sequence[Output]:
+        """See `Job.pictures`."""
+        return _stored(self.outputs)

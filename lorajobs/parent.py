@@ -10,7 +10,7 @@ from functools import cache
 from lorajobs.base_choice import Candidate, choose_base
 from lorajobs.catalog import Catalog, ModelEntry
 from lorajobs.groups import group_of, shas_of
-from lorajobs.jobs import Job, Lease
+from lorajobs.jobs import Job
 from lorajobs.metrics import WorkerMetrics
 from lorajobs.policy import SwapCost, choose
 from lorajobs.settings import Settings
@@ -91,21 +91,25 @@ class Parent:
             is_other = entry.queue != queue
             given = self.queue.envelope(queue) if is_other else None
             trade = Trade(given, entry.queue) if given else None
-            lease = self.store.claim(entry.id, job_id, self.name, ticket, trade)
-            if lease is not None:
+            job = self._take(entry.id, job_id, ticket, trade)
+            if job is not None:
                 if is_other and given is None:
                     self.queue.publish(queue)
-                return self._read(lease)
+                return job
             if chosen is None:
                 return None
         raise Held
 
-    def _read(self, lease: Lease) -> Job:
+    def _take(
+        self, model: str, job_id: str | None, ticket: str, trade: Trade | None
+    ) -> Job | None:
         try:
-            return self.store.get(lease.job_id)
+            return self.store.claim(model, job_id, self.name, ticket, trade)
         except RecordUnreadable as error:
-            # Others may be of the version that wrote it.
-            self.store.requeue(lease, error.as_job_error(), delay_s=UNREADABLE_S, refund=True)
+            if error.lease:
+                # Others may be of the version that wrote it.
+                failure = error.as_job_error()
+                self.store.requeue(error.lease, failure, delay_s=UNREADABLE_S, refund=True)
             raise
 
     @property

@@ -17,6 +17,7 @@ from lorajobs.jobs import (
     Outcome,
     Output,
     Stage,
+    Withheld,
 )
 from lorajobs.place import Crew, Place
 from lorajobs.snapshot import Turn, WaitingGroup, WaitingJob
@@ -27,7 +28,7 @@ from lorajobs.usage import gpu_s
 
 _WARNINGS = TypeAdapter(tuple[JobWarning, ...])
 _APPLIED = TypeAdapter(tuple[AppliedLora, ...])
-_OUTPUTS = TypeAdapter(tuple[Output, ...])
+_OUTPUTS = TypeAdapter(tuple[Output | Withheld, ...])
 
 
 def dump_submit(job: Job) -> tuple[str, str, str, str, str, str, str]:
@@ -53,7 +54,7 @@ def dump_outcome(outcome: Outcome) -> Sequence[str | int]:
         _WARNINGS.dump_json(outcome.warnings).decode(),
         outcome.metrics.model_dump_json(),
         outcome.error.model_dump_json() if outcome.error else "",
-        len(outcome.outputs),
+        len(outcome.pictures),
         round(1000 * gpu_s(outcome)),
         *sorted({without_secrets(use.id) for use in outcome.applied_loras}),
     )

@@ -22,6 +22,7 @@ from lorajobs.redis_record import (
 from lorajobs.settings import Settings
 from lorajobs.snapshot import SNAPSHOT_LIMIT, Snapshot
 from lorajobs.store import DEFAULT_RULES, LATE, Progress, QueueRules, Rescued, Signal, Trade
+from lorajobs.store_errors import RecordUnreadable
 from lorajobs.terms import DEFAULT_TERMS, ERASED, KEPT_S, Once, Terms, require_same
 
 _SWEEP_LIMIT = 100
@@ -177,12 +178,18 @@ class RedisJobStore(RedisOutbox):
         worker: str,
         ticket: str,
         trade: Trade | None = None,
-    ) -> Lease | None:
+    ) -> Job | None:
         traded = (*_pushed(trade.given), trade.taken) if trade else ("", "", "")
         error = LATE.model_dump_json()
         known = (model, job_id or "", worker, ticket, self._lease_ms, error)
         row = self._run("claim", *known, *traded)
-        return Lease(row[0], int(row[1])) if row else None
+        if row is None:
+            return None
+        fields = iter(row[2])
+        try:
+            return load_job(dict(zip(fields, fields, strict=True)))
+        except RecordUnreadable as error:
+            raise RecordUnreadable(error.detail, Lease(row[0], int(row[1]))) from error
 
     def refuse(self, job_id: str, error: JobError, by: str = "", of: int = 1) -> bool:
         return bool(self._run("refuse", job_id, error.model_dump_json(), by, of))

@@ -48,6 +48,12 @@ class SettingFields(BaseSettings):
     heartbeat_s: float = Field(
         5.0, gt=0, le=30, description="seconds between signs of life to those who follow a job"
     )
+    sync_wait_s: float = Field(
+        120.0,
+        gt=0,
+        le=3600,
+        description="seconds that a request of another API's client waits for its pictures",
+    )
     public_url: HttpUrl | None = Field(None, description="the API's URL as clients see it")
     api_url: HttpUrl = Field(
         "http://127.0.0.1:8000", description="the API that submit, status and cancel talk to"

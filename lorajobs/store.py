@@ -185,12 +185,13 @@ class LeaseStore(Protocol):
         worker: str,
         ticket: str,
         trade: Trade | None = None,
-    ) -> Lease | None:
+    ) -> Job | None:
         """Takes a waiting job for one worker; None if it is gone, or has expired by now.
 
         A ticket whose attempt still runs gets that attempt again, whatever the job id, so that a
         lost reply leaks no job; `job_id=None` asks for just that. `trade` makes good that the
         ticket was another base's.
+        Raises: RecordUnreadable with the lease that was taken.
         """
 
     def refuse(self, job_id: str, error: JobError, by: str = "", of: int = 1) -> bool:

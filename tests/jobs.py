@@ -4,7 +4,7 @@ import hashlib
 import uuid
 from typing import Any
 
-from lorajobs.jobs import Job, JobStatus, Output
+from lorajobs.jobs import Job, JobStatus, Lease, Output
 from lorajobs.spec import Adapter, AdapterUse, JobSpec, OutputFormat
 
 
@@ -72,3 +72,8 @@ def an_output(**fields: Any) -> Output:
 def use(name: str = "pixel", scale: float = 1.0) -> AdapterUse:
     """One adapter at one scale."""
     return AdapterUse(adapter=an_adapter(name), scale=scale)
+
+
+def lease_of(job: Job | None) -> Lease | None:
+    """The lease of a claimed job, None if none was."""
+    return job.lease if job else None

@@ -1,11 +1,13 @@
-"""Every error as a problem document (RFC 9457)."""
+"""Every error as an answer: a problem document (RFC 9457), or what a surface makes of it."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
+from types import MappingProxyType
+from typing import NamedTuple
 from urllib.parse import quote
 
-from flask import Flask, Response, json, request
+from flask import Blueprint, Flask, Response, json, request
 from werkzeug.exceptions import HTTPException
 
 from lorajobs.access_errors import RateLimited
@@ -28,71 +30,81 @@ HTTP_CODES = {
 RETRY_AFTER_S = 2
 
 
-def problem(
-    status: int,
-    code: str,
-    title: str,
-    detail: str,
-    *,
-    retryable: bool = False,
-    errors: Sequence[FieldError] = (),
-    **more: object,
-) -> Response:
-    """A problem document; a retryable one says when."""
+class Fault(NamedTuple):
+    """What an answer says of an error, whatever its shape."""
+
+    status: int
+    code: str
+    title: str
+    detail: str
+    retryable: bool = False
+    errors: Sequence[FieldError] = ()
+    headers: Mapping[str, str] = MappingProxyType({})
+
+
+def problem(fault: Fault, **more: object) -> Response:
+    """A problem document."""
     body = {
-        "type": f"docs/troubleshooting.md#{code}",
-        "title": title,
-        "status": status,
-        "detail": detail,
+        "type": f"docs/troubleshooting.md#{fault.code}",
+        "title": fault.title,
+        "status": fault.status,
+        "detail": fault.detail,
         "instance": quote(request.path),
-        "code": code,
-        "retryable": retryable,
-        "errors": [error._asdict() for error in errors],
+        "code": fault.code,
+        "retryable": fault.retryable,
+        "errors": [error._asdict() for error in fault.errors],
         **more,
     }
-    response = Response(json.dumps(body), status, content_type="application/problem+json")
-    if retryable:
-        response.headers["Retry-After"] = str(RETRY_AFTER_S)
-    return response
+    return Response(json.dumps(body), fault.status, content_type="application/problem+json")
 
 
-def register(app: Flask) -> None:
-    """Makes every error of the application a problem document."""
-    app.register_error_handler(LoraJobsError, _ours)
-    app.register_error_handler(HTTPException, _https)
-    app.register_error_handler(Exception, _unexpected)
+def register(pages: Flask | Blueprint, shape: Callable[[Fault], Response] = problem) -> None:
+    """Gives every error of these pages this shape; one that may pass by itself says when."""
+
+    def answer(error: Exception) -> Response:
+        fault = _fault_of(error)
+        response = shape(fault)
+        if fault.retryable:
+            response.headers["Retry-After"] = str(RETRY_AFTER_S)
+        response.headers.update(fault.headers)
+        return response
+
+    pages.register_error_handler(Exception, answer)
 
 
-def _ours(error: LoraJobsError) -> Response:
+def _fault_of(error: Exception) -> Fault:
+    if isinstance(error, LoraJobsError):
+        return _ours(error)
+    if isinstance(error, HTTPException):
+        return _https(error)
+    _log.exception("%s %s failed", request.method, request.path, exc_info=error)
+    detail = "the server failed to answer; its log has the reason"
+    return Fault(500, LoraJobsError.code, LoraJobsError.title, detail)
+
+
+def _ours(error: LoraJobsError) -> Fault:
     # What failed for a moment while a request was served (an adapter's source, the storage) is
     # not the server's own fault, whatever its class says for a worker.
     status = 503 if error.retryable and error.status == 500 else error.status
     if status >= 500:
         _log.error("%s %s: %s", request.method, request.path, error.detail)
-    response = problem(
-        status,
-        error.code,
-        error.title,
-        error.detail,
-        retryable=error.retryable,
-        errors=error.errors,
-    )
+    headers = {}
     if isinstance(error, RateLimited):
-        response.headers["Retry-After"] = str(error.retry_s)
+        headers["Retry-After"] = str(error.retry_s)
     if status == 401:
-        response.headers["WWW-Authenticate"] = 'Bearer realm="lorajobs"'
-    return response
+        headers["WWW-Authenticate"] = 'Bearer realm="lorajobs"'
+    return Fault(
+        status, error.code, error.title, error.detail, error.retryable, error.errors, headers
+    )
 
 
-def _https(error: HTTPException) -> Response:
+def _https(error: HTTPException) -> Fault:
     status = error.code or 500
     code = HTTP_CODES.get(status, "internal" if status >= 500 else "bad_request")
     title = HTTPStatus(status).phrase
-    response = problem(status, code, title, _detail(status, error.description or title))
-    for name, value in error.get_headers():
-        if name not in ("Content-Type", "Content-Length"):
-            response.headers[name] = value
-    return response
+    own = ("Content-Type", "Content-Length")
+    headers = {name: value for name, value in error.get_headers() if name not in own}
+    return Fault(status, code, title, _detail(status, error.description or title), headers=headers)
 
 
 def _detail(status: int, description: str) -> str:
@@ -104,9 +116,3 @@ def _detail(status: int, description: str) -> str:
         most = deps().settings.max_body_bytes
         return f"the body may have at most {most:,} bytes (LORAJOBS_MAX_BODY_BYTES)"
     return description
-
-
-def _unexpected(error: Exception) -> Response:
-    _log.exception("%s %s failed", request.method, request.path, exc_info=error)
-    detail = "the server failed to answer; its log has the reason"
-    return problem(500, LoraJobsError.code, LoraJobsError.title, detail)

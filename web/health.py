@@ -6,7 +6,7 @@ from flask import Blueprint, Response, jsonify
 
 from lorajobs.errors import LoraJobsError
 from web.deps import deps
-from web.errors import problem
+from web.errors import RETRY_AFTER_S, Fault, problem
 
 health = Blueprint("health", __name__)
 
@@ -29,7 +29,10 @@ def ready() -> Response:
     if not down:
         return jsonify(status="ok", checks=checks)
     detail = "; ".join(f"{name}: {checks[name]}" for name in down)
-    return problem(503, "not_ready", "Not ready", detail, retryable=True, checks=checks)
+    fault = Fault(503, "not_ready", "Not ready", detail, retryable=True)
+    response = problem(fault, checks=checks)
+    response.headers["Retry-After"] = str(RETRY_AFTER_S)
+    return response
 
 
 def _check(ask: Callable[[], object]) -> str:

@@ -18,7 +18,7 @@ from lorajobs.errors import (
 )
 from lorajobs.field_errors import listed, shown
 from lorajobs.job_page import JobFilter, JobPage
-from lorajobs.jobs import Job, JobStatus
+from lorajobs.jobs import Job, JobStatus, Withheld
 from lorajobs.queries import JobQuery, SubmitQuery, WaitQuery
 from lorajobs.request import JobRequest
 from web.body import json_body
@@ -115,6 +115,8 @@ def output(job_id: str, index: int) -> Response:
     if found is None:
         have = f"it has {len(job.outputs)}, counted from 0"
         raise OutputNotFound(f"the job is {job.status} and has no output {index}: {have}")
+    if isinstance(found, Withheld):
+        raise OutputNotFound(f"picture {index} was withheld: a checker flagged it")
     return Response(status=302, headers={"Location": d.objects.url(found.key).url})
 
 

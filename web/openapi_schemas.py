@@ -39,14 +39,16 @@ _URL: Json = {"type": "string", "format": "uri"}
 
 _OUTPUT = {
     "index": _WHOLE,
-    "url": _URL,
-    "url_expires_at": _TIME,
-    "content_type": _TEXT,
+    # Null of a picture that was withheld: those of its file.
+    "url": _or_null(_URL),
+    "url_expires_at": _or_null(_TIME),
+    "content_type": {"type": ["string", "null"]},
     "width": _WHOLE,
     "height": _WHOLE,
-    "bytes": _WHOLE,
-    "sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+    "bytes": _or_null(_WHOLE),
+    "sha256": {"type": ["string", "null"], "pattern": "^[0-9a-f]{64}$"},
     "seed": _WHOLE,
+    "nsfw": {"type": ["boolean", "null"]},
 }
 _QUEUE = {
     "position": _WHOLE,

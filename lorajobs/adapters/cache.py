@@ -85,7 +85,7 @@ class DiskCache:
 
     def has(self, sha256: str) -> bool:
         """True if a file of this name is here; whether it is whole shows when it is ensured."""
-        return self._tier.file(sha256).exists()
+        return self._tier.has(sha256)
 
     def keep(self, sha256: str) -> bool:
         """The same, and the file stays for some seconds unless a running job needs its room."""

@@ -1,11 +1,15 @@
 -- ARGV: P model id worker ticket lease_ms expired_error queue message taken
 --       (id '' only asks for the earlier claim)
--- {id, attempt}, or nil when the job is gone; queue and message replace a ticket of another base,
+-- {id, attempt, record}, or nil when the job is gone; queue and message replace a ticket of another base,
 -- which instead takes one from the queue `taken`
+local function taken(id, attempt)
+  return { id, attempt, redis.call('HGETALL', job_key(id)) }
+end
+
 local model, id, worker, ticket = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local claim_key = P .. ':claim:' .. worker
 local last = redis.call('HMGET', claim_key, 'ticket', 'job', 'attempt', 'model')
-if last[1] == ticket and owns(last[2], last[3]) then return { last[2], last[3] } end
+if last[1] == ticket and owns(last[2], last[3]) then return taken(last[2], last[3]) end
 if id == '' or redis.call('HGET', job_key(id), 'model') ~= model then return false end
 local t = now()
 local deadline = redis.call('ZSCORE', P .. ':deadlines', id)
@@ -34,4 +38,4 @@ push_ticket(ARGV[8], ARGV[9])
 if ARGV[10] ~= '' then redis.call('RPOP', ARGV[10]) end
 event(id, 'running', 'attempt', attempt)
 if attempt == 1 then announce(id, 'started', '') end
-return { id, tostring(attempt) }
+return taken(id, tostring(attempt))

@@ -1,5 +1,6 @@
 """The object store as the rest sees it; S3 and the local folder pass one contract suite."""
 
+import errno
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -27,6 +28,12 @@ class ObjectStore(Protocol):
         Raises: FileNotFoundError, LoraTooLarge, OSError.
         """
 
+    def read(self, key: str, max_bytes: int) -> bytes:
+        """An object's bytes.
+
+        Raises: FileNotFoundError, OSError, also for an object of more than `max_bytes`.
+        """
+
     def exists(self, key: str) -> bool:
         """True if the object is there.
 
@@ -44,3 +51,13 @@ class ObjectStore(Protocol):
 
         Raises: ValueError for an empty prefix, OSError.
         """
+
+
+def within(data: bytes, max_bytes: int, key: str) -> bytes:
+    """The bytes as they are.
+
+    Raises: OSError if there are too many.
+    """
+    if len(data) > max_bytes:
+        raise OSError(errno.EFBIG, f"more than {max_bytes} bytes", key)
+    return data

@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from lorajobs.errors import ConfigError, LoraTooLarge, UploadFailed
-from lorajobs.storage.base import SignedUrl
+from lorajobs.storage.base import SignedUrl, within
 
 SIGNING_KEY_BYTES = 32
 
@@ -68,6 +68,15 @@ class FolderStore:
             except BaseException:
                 target.unlink(missing_ok=True)
                 raise
+
+    def read(self, key: str, max_bytes: int) -> bytes:
+        """An object's bytes.
+
+        Raises: FileNotFoundError, OSError, also for an object of more than `max_bytes`.
+        """
+        with self._existing(key).open("rb") as source:
+            data = source.read(max_bytes + 1)
+        return within(data, max_bytes, key)
 
     def exists(self, key: str) -> bool:
         """True if the object is there."""

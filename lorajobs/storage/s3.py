@@ -15,7 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from lorajobs.errors import ConfigError, LoraTooLarge, UploadFailed
 from lorajobs.settings import Settings
-from lorajobs.storage.base import SignedUrl
+from lorajobs.storage.base import SignedUrl, within
 from lorajobs.storage.s3_errors import reason, translated
 
 if TYPE_CHECKING:
@@ -83,6 +83,18 @@ class S3Store:
         """
         request: GetObjectRequestTypeDef = {"Bucket": self._bucket, "Key": self._prefix + key}
         _download(self._client, request, target, max_bytes)
+
+    def read(self, key: str, max_bytes: int) -> bytes:
+        """An object's bytes.
+
+        Raises: FileNotFoundError, OSError, also for an object of more than `max_bytes`.
+        """
+        name = self._prefix + key
+        with translated(self._bucket, name):
+            answer = self._client.get_object(Bucket=self._bucket, Key=name)
+            with closing(answer["Body"]) as body:
+                data = body.read(max_bytes + 1)
+        return within(data, max_bytes, key)
 
     def exists(self, key: str) -> bool:
         """True if the object is there.

@@ -126,11 +126,11 @@ class MemoryJobStore(MemoryJobs):
         worker: str,
         ticket: str,
         trade: Trade | None = None,
-    ) -> Lease | None:
+    ) -> Job | None:
         with self.lock:
             earlier = self._claims.get(worker)
             if earlier and earlier[0] == ticket and self._owned(earlier[1]):
-                return earlier[1]
+                return self._entries[earlier[1].job_id].job
             entry = self._entries.get(job_id or "")
             if entry is None or entry not in self._waiting(model):
                 return None
@@ -147,13 +147,12 @@ class MemoryJobStore(MemoryJobs):
                 step=0,
             )
             entry.lease_ends_ms = self.clock_ms() + int(self.rules.lease_s * 1000)
-            lease = Lease(entry.job.id, attempt)
-            self._claims[worker] = (ticket, lease)
+            self._claims[worker] = (ticket, entry.job.lease)
             self._queue.take(entry, worker)
             if attempt == 1:
                 self.announce(entry.job, "started")
             self._trade(trade)
-            return lease
+            return entry.job
 
     def refuse(self, job_id: str, error: JobError, by: str = "", of: int = 1) -> bool:
         with self.lock:

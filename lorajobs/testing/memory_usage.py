@@ -22,7 +22,8 @@ class MemoryUsage:
         for by, name in names:
             jobs, pictures, ms = self._sums.get((job.spec.owner, by, name), (0, 0, 0))
             took = ms + round(1000 * gpu_s(outcome))
-            self._sums[job.spec.owner, by, name] = (jobs + 1, pictures + len(outcome.outputs), took)
+            made = pictures + len(outcome.pictures)
+            self._sums[job.spec.owner, by, name] = (jobs + 1, made, took)
 
     def usage(self, by: UsageBy, owner: str | None) -> Sequence[Usage]:
         found: dict[str, tuple[int, int, int]] = {}

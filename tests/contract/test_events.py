@@ -14,7 +14,7 @@ from lorajobs.redis_events import LONGEST_BLOCK_S, RedisEvents, open_events
 from lorajobs.settings import Settings
 from lorajobs.store import Progress
 from tests.backends import Backend, MemoryBackend, RedisBackend
-from tests.jobs import a_job
+from tests.jobs import a_job, lease_of
 
 DIED = WorkerLost("died").as_job_error()
 DONE = Outcome(status=JobStatus.SUCCEEDED)
@@ -34,7 +34,7 @@ def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
 
 def claimed(backend: Backend, job: Job) -> Lease:
     backend.store.submit(job, None)
-    lease = backend.store.claim("demo", job.id, "w", f"ticket of {job.id}")
+    lease = lease_of(backend.store.claim("demo", job.id, "w", f"ticket of {job.id}"))
     assert lease is not None
     return lease
 
@@ -82,7 +82,7 @@ def test_who_heard_up_to_any_event_is_told_the_rest(backend: Backend) -> None:
 def test_a_job_that_waits_again_is_told(backend: Backend) -> None:
     job = a_job()
     backend.store.requeue(claimed(backend, job), DIED)
-    lease = backend.store.claim("demo", job.id, "w", "another ticket")
+    lease = lease_of(backend.store.claim("demo", job.id, "w", "another ticket"))
     assert lease
     backend.store.cancel(job.id)
     backend.store.requeue(lease, DIED)
@@ -135,7 +135,7 @@ def test_a_listener_hears_all_up_to_the_end_while_it_happens(backend: Backend) -
         told = follow(backend.events, backend.store, job, "", STAYS)
         assert kinds([next(told)]) == ["queued"]
         heard = pool.submit(list, told)
-        lease = backend.store.claim("demo", job.id, "w", "ticket")
+        lease = lease_of(backend.store.claim("demo", job.id, "w", "ticket"))
         assert lease
         backend.store.renew(lease, Progress(Stage.DENOISING, 1, 4))
         backend.store.finish(lease, DONE)

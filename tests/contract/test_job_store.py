@@ -25,7 +25,7 @@ from lorajobs.snapshot import WaitingGroup
 from lorajobs.spec import Webhook
 from lorajobs.store import DRAINING, Progress, QueueRules, Signal, Trade, WorkerState
 from tests.backends import RULES, Backend, MemoryBackend, RedisBackend, Store
-from tests.jobs import a_job, an_adapter, an_output, use
+from tests.jobs import a_job, an_adapter, an_output, lease_of, use
 
 DIED = WorkerLost("died").as_job_error()
 DONE = Outcome(status=JobStatus.SUCCEEDED)
@@ -58,7 +58,7 @@ def store(backend: Backend) -> Store:
 
 def claimed(store: Store, job: Job, worker: str = "w1") -> Lease:
     store.submit(job, None)
-    lease = store.claim("demo", job.id, worker, f"ticket-{job.id}")
+    lease = lease_of(store.claim("demo", job.id, worker, f"ticket-{job.id}"))
     assert lease is not None
     return lease
 
@@ -144,7 +144,7 @@ def test_groups_show_their_oldest_job_their_size_and_who_has_them_applied(store:
     assert turn.loaded is not None
     assert turn.loaded.id in {jobs[i].id for i in (0, 2, 4)}
     assert store.snapshot("demo", "w1", "nothing").turns[0].loaded is None
-    lease = store.claim("demo", turn.loaded.id, "w2", "t")
+    lease = lease_of(store.claim("demo", turn.loaded.id, "w2", "t"))
     assert lease is not None
     assert seen()[one] == (2, True)
     assert seen("w2")[one] == (2, False)
@@ -242,7 +242,7 @@ def test_the_expected_start_is_kept_to_be_compared(backend: Backend) -> None:
     store, first = backend.store, a_job()
     store.submit(first, None, crew=Crew(2, 0))
     assert store.get(first.id).predicted_s is None
-    lease = store.claim("demo", first.id, "w", "t")
+    lease = lease_of(store.claim("demo", first.id, "w", "t"))
     assert lease is not None
     backend.advance(1)
     store.finish(lease, DONE)
@@ -272,8 +272,8 @@ def test_a_claim_repeated_by_the_same_ticket_gets_the_same_lease(store: Store) -
     lease = claimed(store, first)
     store.submit(second, None)
     ticket = f"ticket-{first.id}"
-    assert store.claim("demo", second.id, "w1", ticket) == lease
-    assert store.claim("demo", None, "w1", ticket) == lease
+    assert lease_of(store.claim("demo", second.id, "w1", ticket)) == lease
+    assert lease_of(store.claim("demo", None, "w1", ticket)) == lease
     assert store.get(second.id).status is JobStatus.QUEUED
     store.finish(lease, DONE)
     assert store.claim("demo", None, "w1", ticket) is None
@@ -333,7 +333,7 @@ def test_a_fenced_attempt_writes_nothing(backend: Backend) -> None:
     zombie = claimed(store, job)
     backend.expire_leases()
     assert store.rescue().waiting_again == {"demo": 1}
-    fresh = store.claim("demo", job.id, "w2", "t2")
+    fresh = lease_of(store.claim("demo", job.id, "w2", "t2"))
     assert fresh == Lease(job.id, 2)
     assert store.renew(zombie) is Signal.LOST
     assert store.requeue(zombie, DIED) is None
@@ -354,7 +354,7 @@ def test_the_last_attempt_that_is_lost_fails_the_job(backend: Backend) -> None:
     job = a_job(webhook=HOOK)
     store.submit(job, None)
     for attempt in (1, 2, 3):
-        assert store.claim("demo", job.id, "w1", f"t{attempt}") == Lease(job.id, attempt)
+        assert lease_of(store.claim("demo", job.id, "w1", f"t{attempt}")) == Lease(job.id, attempt)
         backend.expire_leases()
         rescued = store.rescue()
     assert rescued == ({}, 1)
@@ -372,7 +372,7 @@ def test_a_requeued_job_keeps_its_place(store: Store) -> None:
     assert store.requeue(lease, DIED) is JobStatus.QUEUED
     assert store.get(first.id).worker is None
     assert set(waiting(store)) == {first.id, second.id}
-    assert store.claim("demo", first.id, "w1", "t2") == Lease(first.id, 2)
+    assert lease_of(store.claim("demo", first.id, "w1", "t2")) == Lease(first.id, 2)
 
 
 def test_a_delayed_job_waits_apart_until_it_is_due(backend: Backend) -> None:
@@ -393,7 +393,7 @@ def test_a_refunded_attempt_does_not_count(store: Store) -> None:
     job = a_job()
     store.submit(job, None)
     for attempt in range(1, 6):
-        lease = store.claim("demo", job.id, "w1", f"t{attempt}")
+        lease = lease_of(store.claim("demo", job.id, "w1", f"t{attempt}"))
         assert lease == Lease(job.id, attempt)
         assert store.requeue(lease, DIED, refund=True) is JobStatus.QUEUED
 
@@ -404,7 +404,7 @@ def test_requeue_fails_with_its_error_after_the_last_attempt(store: Store) -> No
     error = JobError(code="upload_failed", title="t", detail="d", retryable=True)
     statuses = []
     for attempt in (1, 2, 3):
-        lease = store.claim("demo", job.id, "w1", f"t{attempt}")
+        lease = lease_of(store.claim("demo", job.id, "w1", f"t{attempt}"))
         assert lease is not None
         statuses.append(store.requeue(lease, error))
     assert statuses == [JobStatus.QUEUED, JobStatus.QUEUED, JobStatus.FAILED]
@@ -419,11 +419,11 @@ def test_tickets_are_pushed_with_the_job(backend: Backend) -> None:
     assert backend.pushed() == 1
     assert not store.submit(job, ticket).is_new
     assert backend.pushed() == 1
-    lease = store.claim("demo", job.id, "w1", "t1")
+    lease = lease_of(store.claim("demo", job.id, "w1", "t1"))
     assert lease is not None
     store.requeue(lease, DIED, ticket=ticket)
     assert backend.pushed() == 2
-    lease = store.claim("demo", job.id, "w1", "t2")
+    lease = lease_of(store.claim("demo", job.id, "w1", "t2"))
     assert lease is not None
     store.requeue(lease, DIED, ticket=ticket, delay_s=9)
     assert backend.pushed() == 2

@@ -18,6 +18,7 @@ from lorajobs.redis_client import connect
 from lorajobs.redis_keys import open_api_keys
 from lorajobs.redis_store import RedisJobStore, open_job_store
 from lorajobs.settings import Settings
+from tests.jobs import lease_of
 from web import Deps, create_app
 
 BODY = {"model": "demo", "prompt": "a red heart"}
@@ -188,7 +189,7 @@ def test_a_second_keys_first_job_does_not_wait_behind_the_firsts_fifty(place: Pl
     for number in range(3):
         chosen = choose(store.snapshot("demo", "w", ""), 10_000_000)
         assert chosen
-        lease = store.claim("demo", chosen.id, "w", f"ticket {number}")
+        lease = lease_of(store.claim("demo", chosen.id, "w", f"ticket {number}"))
         assert lease
         owners.append(store.get(lease.job_id).spec.owner)
     assert ben.id in owners[:2]

@@ -11,7 +11,7 @@ from lorajobs.jobs import Job, JobStatus, Lease, Outcome
 from lorajobs.redis_client import connect
 from lorajobs.redis_store import RedisJobStore
 from lorajobs.store import QueueRules, Signal
-from tests.jobs import a_job
+from tests.jobs import a_job, lease_of
 from tests.services.valkey import valkey
 
 DIED = WorkerLost("died").as_job_error()
@@ -27,7 +27,7 @@ class Site(NamedTuple):
     def claimed(self) -> Lease:
         job = a_job()
         self.store.submit(job, None)
-        lease = self.store.claim("demo", job.id, "w", job.id)
+        lease = lease_of(self.store.claim("demo", job.id, "w", job.id))
         assert lease is not None
         return lease
 
@@ -60,7 +60,7 @@ def test_a_full_server_takes_no_new_work_and_changes_nothing(site: Site) -> None
         site.store.claim("demo", waiting.id, "w", "t")
     site.client.config_set("maxmemory", 0)
     assert site.store.backlog() == {"demo": 1}
-    lease = site.store.claim("demo", waiting.id, "w", "t")
+    lease = lease_of(site.store.claim("demo", waiting.id, "w", "t"))
     assert lease == Lease(waiting.id, 1)
 
 

@@ -11,7 +11,7 @@ from lorajobs.outbox import LOGGED, Delivery, DeliveryNotFound, DeliveryStatus, 
 from lorajobs.spec import ENDS, Webhook
 from lorajobs.store import Progress
 from tests.backends import Backend, MemoryBackend, RedisBackend, Store
-from tests.jobs import a_job
+from tests.jobs import a_job, lease_of
 
 DONE = Outcome(status=JobStatus.SUCCEEDED)
 HOOK = Webhook(url="https://Receiver.example:8443/hook")
@@ -39,7 +39,7 @@ def store(backend: Backend) -> Store:
 
 def claimed(store: Store, job: Job) -> Lease:
     store.submit(job, None)
-    lease = store.claim("demo", job.id, f"w-{job.id}", f"t-{job.id}")
+    lease = lease_of(store.claim("demo", job.id, f"w-{job.id}", f"t-{job.id}"))
     assert lease is not None
     return lease
 
@@ -151,7 +151,7 @@ def test_an_end_that_was_not_asked_for_is_not_told(backend: Backend, event: str)
     elif event == "failed":
         store.refuse(job.id, JobError(code="c", title="t", detail="d", retryable=False))
     elif event == "succeeded":
-        lease = store.claim("demo", job.id, "w", "t")
+        lease = lease_of(store.claim("demo", job.id, "w", "t"))
         assert lease is not None
         store.finish(lease, DONE)
     else:
@@ -169,7 +169,7 @@ def test_the_start_is_told_once_to_who_asks(backend: Backend) -> None:
     assert (started.event, started.is_best_effort) == ("job.started", True)
     error = JobError(code="c", title="t", detail="d", retryable=True)
     store.requeue(lease, error)
-    again = store.claim("demo", job.id, "w2", "t2")
+    again = lease_of(store.claim("demo", job.id, "w2", "t2"))
     assert again is not None
     store.finish(again, DONE)
     assert [d.event for d in store.due_deliveries(10, 30)] == ["job.succeeded"]

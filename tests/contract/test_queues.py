@@ -22,7 +22,7 @@ from lorajobs.settings import Settings
 from lorajobs.store import WorkerState
 from lorajobs.submit import submit
 from lorajobs.tickets import TicketQueue
-from tests.jobs import a_spec, use
+from tests.jobs import a_spec, lease_of, use
 
 Run = Callable[..., Result]
 FAILED = JobError(code="oom", title="t", detail="d", retryable=True)
@@ -196,7 +196,7 @@ def test_purge_cancels_all_that_waits_and_nothing_else(
     running, delayed, done = add(), add(), add()
     store.claim("demo", running.id, "w1", "t1")
     for job in (delayed, done):
-        lease = store.claim("demo", job.id, "w2", job.id)
+        lease = lease_of(store.claim("demo", job.id, "w2", job.id))
         assert lease
         if job is delayed:
             store.requeue(lease, FAILED, delay_s=600)

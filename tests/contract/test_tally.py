@@ -44,8 +44,8 @@ def test_jobs_are_counted_by_base_and_where_they_are(kept: tuple[Backend, TallyK
         store.claim("demo", job.id, f"w{n}", f"t{n}") for n, job in enumerate(jobs[:3])
     ]
     assert done and retried and running  # noqa: PT018
-    store.finish(done, DONE)
-    store.requeue(retried, OutOfMemory("full").as_job_error(), delay_s=30)
+    store.finish(done.lease, DONE)
+    store.requeue(retried.lease, OutOfMemory("full").as_job_error(), delay_s=30)
     tally = keeper.tally()
     counts = {model: (count.waiting, count.running) for model, count in tally.bases.items()}
     assert counts == {"demo": (1, 1), "other": (1, 0)}

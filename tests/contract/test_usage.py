@@ -11,7 +11,7 @@ from lorajobs.redis_usage import RedisUsage
 from lorajobs.store import JobStore
 from lorajobs.usage import Usage, UsageKeeper, gpu_s
 from tests.backends import Backend, MemoryBackend, RedisBackend
-from tests.jobs import a_job, an_output
+from tests.jobs import a_job, an_output, lease_of
 
 TOOK = Metrics(queue_s=9.0, base_s=1.0, fetch_s=5.0, swap_s=0.25, generate_s=2.0, upload_s=3.0)
 
@@ -34,7 +34,7 @@ def loras(*names: str) -> tuple[AppliedLora, ...]:
 def end(backend: Backend, owner: str, outcome: Outcome, model: str = "demo") -> str:
     job = a_job(owner=owner, model=model)
     backend.store.submit(job, None)
-    lease = backend.store.claim(model, job.id, "w", f"ticket of {job.id}")
+    lease = lease_of(backend.store.claim(model, job.id, "w", f"ticket of {job.id}"))
     assert lease
     assert backend.store.finish(lease, outcome)
     # A lost reply: the same words again are not counted again.
@@ -97,14 +97,14 @@ def test_what_no_worker_ended_used_nothing(kept: tuple[Backend, UsageKeeper]) ->
     store.cancel(waiting.id)
     lost = a_job(owner="anna")
     store.submit(lost, None)
-    lease = backend.store.claim("demo", lost.id, "w", "t")
+    lease = lease_of(backend.store.claim("demo", lost.id, "w", "t"))
     assert lease
     backend.expire_leases()
     backend.store.rescue()
     # The attempt that lost its lease counts for nothing, the one that ends the job does.
     assert not backend.store.finish(lease, done(1))
     assert keeper.usage("key", None) == []
-    again = backend.store.claim("demo", lost.id, "w", "t2")
+    again = lease_of(backend.store.claim("demo", lost.id, "w", "t2"))
     assert again
     assert backend.store.finish(again, done(1))
     assert keeper.usage("key", None) == [Usage("anna", 1, 1, 3.25)]

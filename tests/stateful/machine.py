@@ -15,6 +15,7 @@ from lorajobs.outbox import Delivery, Verdict
 from lorajobs.spec import JobSpec
 from lorajobs.store import Progress, QueueRules, Signal
 from tests.backends import Backend, RedisBackend
+from tests.jobs import lease_of
 from tests.stateful.agreement import Move, check_deliveries, check_queues, check_records, moves
 from tests.stateful.draws import (
     A_DELIVERY,
@@ -140,7 +141,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     def _claim(self, model: str, job_id: str | None, worker: str, ticket: str) -> None:
         self.backend.tick()
-        lease = self.store.claim(model, job_id, worker, ticket)
+        lease = lease_of(self.store.claim(model, job_id, worker, ticket))
         assert lease == self.ledger.claim(model, job_id, worker, ticket)
         assert lease is None or self.ledger.owners[lease] == worker
 

@@ -25,7 +25,7 @@ from lorajobs.storage.folder import FolderStore
 from lorajobs.store import Progress, Signal
 from lorajobs.testing import ManualClock, MemoryJobStore
 from lorajobs.worker_page import WorkerPage
-from tests.jobs import a_job, a_spec, an_adapter, use
+from tests.jobs import a_job, a_spec, an_adapter, lease_of, use
 
 
 class Shop:
@@ -51,7 +51,7 @@ class Shop:
         self, job: Job, ticket: str = "t1", engine: Engine | None = None, **parts: object
     ) -> tuple[Ending, str]:
         self.store.submit(job, None)
-        lease = self.store.claim("demo", job.id, "w1", ticket)
+        lease = lease_of(self.store.claim("demo", job.id, "w1", ticket))
         assert lease is not None
         return attempt.run(self.bench(engine, **parts), lease)
 
@@ -158,7 +158,7 @@ def test_a_cancellation_read_from_memory_stops_at_the_next_step(shop: Shop) -> N
 def test_a_cancellation_told_by_the_store_stops_too(shop: Shop) -> None:
     job = a_job()
     shop.store.submit(job, None)
-    lease = shop.store.claim("demo", job.id, "w1", "t1")
+    lease = lease_of(shop.store.claim("demo", job.id, "w1", "t1"))
     assert lease is not None
     shop.store.cancel(job.id)
     assert attempt.run(shop.bench(), lease)[0] is Ending.CANCELED
@@ -169,7 +169,7 @@ def test_a_worker_that_must_stop_hands_its_job_back_without_an_attempt(shop: Sho
     job = a_job(num_inference_steps=50)
     for number in range(5):
         shop.store.submit(job, None)
-        lease = shop.store.claim("demo", job.id, "w1", f"t{number}")
+        lease = lease_of(shop.store.claim("demo", job.id, "w1", f"t{number}"))
         assert lease == Lease(job.id, number + 1)
         assert attempt.run(shop.bench(), lease)[0] is Ending.HANDED_BACK
         assert shop.store.get(job.id).status is JobStatus.QUEUED
@@ -178,11 +178,11 @@ def test_a_worker_that_must_stop_hands_its_job_back_without_an_attempt(shop: Sho
 def test_an_attempt_that_lost_its_lease_writes_nothing(shop: Shop) -> None:
     job = a_job()
     shop.store.submit(job, None)
-    lease = shop.store.claim("demo", job.id, "w1", "t1")
+    lease = lease_of(shop.store.claim("demo", job.id, "w1", "t1"))
     assert lease is not None
     shop.clock.advance(10)
     shop.store.rescue()
-    assert shop.store.claim("demo", job.id, "w2", "t2") == Lease(job.id, 2)
+    assert lease_of(shop.store.claim("demo", job.id, "w2", "t2")) == Lease(job.id, 2)
     assert attempt.run(shop.bench(), lease)[0] is Ending.LOST
     assert shop.store.get(job.id).status is JobStatus.RUNNING
 

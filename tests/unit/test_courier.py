@@ -13,7 +13,7 @@ from lorajobs.metrics import CourierMetrics
 from lorajobs.storage.folder import FolderStore
 from lorajobs.store import QueueRules
 from lorajobs.testing import ManualClock, MemoryJobStore
-from tests.jobs import a_job
+from tests.jobs import a_job, lease_of
 
 
 class Broker:
@@ -70,7 +70,7 @@ def test_a_rescued_job_gets_its_ticket_at_once(tmp_path: Path) -> None:
     courier, broker = a_courier(store, tmp_path)
     job = a_job()
     store.submit(job, None)
-    assert store.claim("demo", job.id, "w", "t") == Lease(job.id, 1)
+    assert lease_of(store.claim("demo", job.id, "w", "t")) == Lease(job.id, 1)
     clock.advance(10)
     courier.round()
     assert broker.queues["base.demo"] == 1
@@ -92,7 +92,7 @@ def test_an_ended_job_is_erased_with_its_pictures_after_its_retention(tmp_path: 
     objects = FolderStore(tmp_path, "http://localhost", 60)
     job = a_job()
     store.submit(job, None)
-    lease = store.claim("demo", job.id, "w", "t")
+    lease = lease_of(store.claim("demo", job.id, "w", "t"))
     assert lease is not None
     objects.put(f"{job.folder}1/0.png", b"picture", "image/png")
     store.finish(lease, Outcome(status=JobStatus.SUCCEEDED))

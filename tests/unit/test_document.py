@@ -26,6 +26,10 @@ class Signer:
 
     def put(self, key: str, data: bytes | Path, content_type: str) -> None: ...
     def fetch(self, key: str, target: Path, max_bytes: int) -> None: ...
+
+    def read(self, key: str, max_bytes: int) -> bytes:
+        raise FileNotFoundError(key)
+
     def exists(self, key: str) -> bool:
         return True
 

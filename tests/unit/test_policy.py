@@ -10,7 +10,7 @@ from lorajobs.jobs import Job, JobStatus, Outcome
 from lorajobs.policy import choose
 from lorajobs.snapshot import Snapshot, Turn, WaitingGroup, WaitingJob
 from lorajobs.testing import ManualClock, MemoryJobStore
-from tests.jobs import a_spec, use
+from tests.jobs import a_spec, lease_of, use
 
 WINDOW_US = 10_000
 
@@ -176,7 +176,7 @@ class Floor:
         snapshot = self.store.snapshot("demo", "w", self.loaded)
         chosen = choose(snapshot, self.window_us)
         assert chosen is not None
-        lease = self.store.claim("demo", chosen.id, "w", f"t{len(self.served)}")
+        lease = lease_of(self.store.claim("demo", chosen.id, "w", f"t{len(self.served)}"))
         assert lease is not None
         self.loaded = chosen.group
         owner = self.store.get(chosen.id).spec.owner

@@ -15,7 +15,7 @@ from lorajobs.spec import Webhook as Hook
 from lorajobs.store import Progress
 from lorajobs.testing import ManualClock, MemoryJobStore
 from lorajobs.webhooks import WebhookSender, new_secret
-from tests.jobs import a_job
+from tests.jobs import a_job, lease_of
 from tests.services.receiver import Receiver, receiver
 
 SECRET = new_secret()
@@ -54,7 +54,7 @@ class Desk:
         )
         self.job = a_job(webhook=Hook(url=url, events=events))
         self.store.submit(self.job, None)
-        lease = self.store.claim("demo", self.job.id, "w", "t")
+        lease = lease_of(self.store.claim("demo", self.job.id, "w", "t"))
         assert lease is not None
         self.lease = lease
         if ends:

@@ -11,7 +11,7 @@ from lorajobs.errors import StoreUnavailable
 from lorajobs.jobs import Job, JobStatus, Outcome
 from lorajobs.roster import Roster
 from lorajobs.testing import ManualClock, MemoryApiKeys, MemoryJobStore, MemoryTally
-from tests.jobs import an_output
+from tests.jobs import an_output, lease_of
 from tests.shelf import Shelf, refuse_private
 from web import Deps, create_app
 from web.seats import Seats
@@ -95,7 +95,7 @@ class Api:
             self.shelf.objects.put(key, data, "image/png")
             outputs.append(an_output(index=index, key=key, bytes=len(data), seed=index))
         outcome = Outcome(status=JobStatus.SUCCEEDED, outputs=tuple(outputs))
-        lease = self.store.claim("demo", None, "worker@host", f"ticket of {job_id}")
+        lease = lease_of(self.store.claim("demo", None, "worker@host", f"ticket of {job_id}"))
         assert lease
         assert self.store.finish(lease, outcome)
 

@@ -4,6 +4,7 @@ import pytest
 
 from lorajobs.jobs import JobStatus, Outcome
 from lorajobs.outbox import DeliveryStatus, Verdict
+from tests.jobs import lease_of
 from tests.unit.web.api import Api, problem_of
 
 URL = "https://receiver.example/hook?token=hidden"
@@ -84,7 +85,7 @@ def test_events_are_chosen_by_name(api: Api) -> None:
         "url": "https://receiver.example/hook?…",
         "events": ["started", "succeeded"],
     }
-    lease = api.store.claim("demo", job_id, "w", "t")
+    lease = lease_of(api.store.claim("demo", job_id, "w", "t"))
     assert lease is not None
     api.store.finish(lease, Outcome(status=JobStatus.SUCCEEDED))
     listed = api.client.get(f"/v1/jobs/{job_id}/deliveries").get_json()["deliveries"]

@@ -10,6 +10,7 @@ from werkzeug.wrappers import Response
 
 from lorajobs.jobs import JobStatus, Outcome, Stage
 from lorajobs.store import Progress
+from tests.jobs import lease_of
 from tests.shelf import PUBLIC_URL, Shelf
 from tests.unit.web.api import Api, problem_of
 
@@ -61,7 +62,7 @@ def test_each_event_is_sent_as_it_happens_and_the_last_one_holds_the_job(api: Ap
     sent = frames(answer)
     assert parsed(next(sent))[1:] == ("queued", {"at": "2023-11-14T22:13:20.000Z"})
     api.clock.advance(1)
-    lease = api.store.claim("demo", job_id, "w", "ticket")
+    lease = lease_of(api.store.claim("demo", job_id, "w", "ticket"))
     assert lease
     assert parsed(next(sent))[1:] == ("running", {"attempt": 1, "at": "2023-11-14T22:13:21.000Z"})
     api.store.renew(lease, Progress(Stage.DENOISING, 3, 20))

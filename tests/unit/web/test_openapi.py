@@ -10,6 +10,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from lorajobs.jobs import JobStatus, Outcome
 from lorajobs.request import JobRequest, RegisterRequest
+from tests.jobs import lease_of
 from tests.unit.web.api import REQUEST, Api
 
 
@@ -72,7 +73,7 @@ def test_real_answers_are_what_is_described(api: Api, described: dict[str, Any])
     done = api.submit()
     api.finish(done, [b"data"])
     failed = api.submit()
-    lease = api.store.claim("demo", failed, "w", "ticket")
+    lease = lease_of(api.store.claim("demo", failed, "w", "ticket"))
     assert lease
     api.store.finish(lease, Outcome(status=JobStatus.CANCELED))
     for job_id in (done, failed):
