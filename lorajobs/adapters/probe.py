@@ -18,6 +18,7 @@ class Probe:
 
     def __init__(self, resolver: Resolver) -> None:
         self._resolver = resolver
+        self._families: dict[str, str] = {}
         #: by location and family of the base, what refuses the adapter
         self._verdicts: OrderedDict[tuple[str, str | None], LoraRefused | None] = OrderedDict()
 
@@ -27,7 +28,7 @@ class Probe:
         Where the header cannot be had without the weights, or nothing tells the base's family, the
         worker finds out. Raises: LoraRefused.
         """
-        family = self._resolver.family_of(base)
+        family = self._family_of(base)
         key = adapter.location, family
         if key not in self._verdicts:
             self._verdicts[key] = self._refusal(adapter, family)
@@ -37,6 +38,13 @@ class Probe:
         if refusal:
             # Another job may call the same file by another name.
             raise type(refusal)(f"{without_secrets(adapter.id)}: {refusal.detail}")
+
+    def _family_of(self, base: ModelEntry) -> str | None:
+        """Remembered once something tells: a base does not become another while it is served."""
+        family = self._families.get(base.id) or self._resolver.family_of(base)
+        if family:
+            self._families[base.id] = family
+        return family
 
     def _refusal(self, adapter: Adapter, family: str | None) -> LoraRefused | None:
         try:

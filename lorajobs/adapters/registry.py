@@ -1,6 +1,7 @@
 """The registered adapters, as every process sees them."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Protocol
 
 import redis
@@ -39,6 +40,12 @@ class LoraRecord(Frozen):
     def name(self) -> str:
         """By what the registry knows it; no id has a colon."""
         return self.id if self.visibility == "public" else f"{self.owner}:{self.id}"
+
+
+@lru_cache(maxsize=4096)
+def _record(text: str) -> LoraRecord:
+    """Of each submit's adapters, and seldom a new one."""
+    return LoraRecord.model_validate_json(text)
 
 
 class LoraRegistry(Protocol):
@@ -95,7 +102,7 @@ class RedisLoraRegistry:
         with translated():
             texts = self._client.hmget(self.KEY, names)
         text = next(filter(None, texts), None)
-        return None if text is None else LoraRecord.model_validate_json(text)
+        return None if text is None else _record(text)
 
     def put(self, record: LoraRecord) -> None:
         """Writes a record, over an older one of its name."""

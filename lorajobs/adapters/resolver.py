@@ -22,6 +22,7 @@ from lorajobs.adapters.folder import (
 from lorajobs.adapters.header import Header, parse_header, read_header
 from lorajobs.adapters.hub import HubSource
 from lorajobs.adapters.location import Blob, HubFile, Location, S3Version, parse_location
+from lorajobs.adapters.looks import Found, Looks
 from lorajobs.adapters.path import PathSource
 from lorajobs.adapters.reference import PathReference, Reference
 from lorajobs.adapters.upload import SCHEME, UploadSource
@@ -65,6 +66,7 @@ class Resolver:
         self._max_bytes = settings.lora_max_bytes
         self._objects = objects
         self._cache = DiskCache.of(settings)
+        self._looks = Looks()
         self._hub = HubSource(settings)
         self._buckets = BucketSource(settings)
         self._sources: dict[str, Source] = {
@@ -107,16 +109,23 @@ class Resolver:
         return Resolved(adapter, folder.card, state)
 
     def state(
-        self, lora_id: str, reference: Reference, weight_name: str | None, trust: Trust
+        self, lora_id: str, reference: PathReference, weight_name: str | None, trust: Trust
     ) -> str | None:
         """What `Resolved.state` would be now, without reading the weights.
 
         Raises: RequestError, LoraFetchFailed.
         """
         where = _shown(lora_id, reference, trust)
-        with reported(where):
+
+        def look() -> Found:
             folder = self._sources[reference.scheme].open(reference, trust, where)
-            return _state(folder, choose(folder.names, weight_name, folder.where))
+            names = folder.names
+            choice = choose(names, weight_name, folder.where)
+            is_flat = not any("/" in name for name in names)
+            return Found([*filter(None, choice)], _state(folder, choice), is_flat)
+
+        with reported(where):
+            return self._looks.state(str(reference.path), weight_name, look)
 
     def keep(self, sha256: str) -> bool:
         """True if the adapter of this hash is on this machine's disk; it then stays some seconds.
