@@ -16,6 +16,8 @@ CONSTRAINTS ?= constraints-cpu.txt
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS)
 # Several processes with several torch threads each are ten times slower than with one.
 export OMP_NUM_THREADS = 1
+# For two cores: the tests of real processes wait half of the time.
+TEST_PROCESSES ?= 3
 
 .PHONY: demo up check lint test test-unit test-system format docs clean bench-queue bench-api bench-swap chaos chaos-webhooks
 .DELETE_ON_ERROR:
@@ -27,7 +29,7 @@ up: $(VENV)/demo.installed
 	$(BIN)/lorajobs up
 
 test: $(VENV)/dev.installed
-	$(BIN)/pytest -m "not system" -n 2 --dist loadfile
+	$(BIN)/pytest -m "not system" -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 test-unit: $(VENV)/dev.installed
 	$(BIN)/pytest tests/unit

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lorajobs.catalog import DEMO
-from lorajobs.webhooks import new_secret
+from lorajobs.webhook_secrets import new_secret
 from tests.services.cut_proxy import CutProxy
 from tests.services.line import Line, line
 from tests.services.server import HOST, free_ports, serving

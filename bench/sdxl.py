@@ -1,7 +1,7 @@
 """The architecture of SDXL with random weights, and adapters for it: nothing is downloaded."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,8 +15,14 @@ from diffusers import (
     UNet2DConditionModel,
 )
 from safetensors.torch import save_file
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+)
 
+from lorajobs.catalog import DEMO
 from lorajobs.engine.base import LocalAdapter
 from lorajobs.spec import Adapter, AdapterUse
 
@@ -50,6 +56,24 @@ FULL = Size(
 SMALL = Size((32, 64, 64), (1, 1, 1), (2, 4, 4), 16, 64, ((32, 2, 4), (32, 2, 4)), (32, 32, 32, 32))
 
 
+class Spelling(NamedTuple):
+    """How a trainer calls the factors of one weight."""
+
+    module: Callable[[str], str]
+    down: str
+    up: str
+    has_alpha: bool = False
+
+
+PEFT = Spelling(str, "lora_A", "lora_B")
+#: Others: PEFT on its own, diffusers of old, Kohya.
+TRAINERS = (
+    Spelling(lambda path: f"base_model.model.{path}", "lora_A", "lora_B"),
+    Spelling(str, "lora.down", "lora.up"),
+    Spelling(lambda path: "lora_" + path.replace(".", "_"), "lora_down", "lora_up", has_alpha=True),
+)
+
+
 def pipeline(size: Size, device: torch.device, dtype: torch.dtype) -> DiffusionPipeline:
     """A bare base on the device, always with the same weights."""
     torch.manual_seed(0)
@@ -74,6 +98,8 @@ def pipeline(size: Size, device: torch.device, dtype: torch.dtype) -> DiffusionP
             block_out_channels=size.vae,
             layers_per_block=2,
             latent_channels=4,
+            # As the one that people use in half precision.
+            force_upcast=False,
         )
         one, two = (_clip(*encoder) for encoder in size.encoders)
         encoders = CLIPTextModel(one), CLIPTextModelWithProjection(two)
@@ -90,6 +116,16 @@ def pipeline(size: Size, device: torch.device, dtype: torch.dtype) -> DiffusionP
     )
     pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+def save(size: Size, device: torch.device, dtype: torch.dtype, folder: Path) -> None:
+    """Writes such a base as a folder that an engine loads, with the demo's tokenizer."""
+    pipe = pipeline(size, device, dtype)
+    tokenizer = CLIPTokenizer.from_pretrained(
+        DEMO.parent / "base" / "tokenizer", model_max_length=77
+    )
+    pipe.register_modules(tokenizer=tokenizer, tokenizer_2=tokenizer)
+    pipe.save_pretrained(folder)
 
 
 def linears(pipe: DiffusionPipeline, *, encoders: bool) -> Mapping[str, torch.Size]:
@@ -112,9 +148,9 @@ def adapter_file(
     rank: int,
     seed: int,
     device: torch.device,
-    metadata: dict[str, str] | None = None,
+    spelling: Spelling = PEFT,
 ) -> Path:
-    """A file as PEFT writes it, half precision; both factors are random."""
+    """A file in half precision; both factors are random."""
     noise = torch.Generator(device).manual_seed(seed)
 
     def random(*shape: int) -> torch.Tensor:
@@ -123,9 +159,12 @@ def adapter_file(
 
     state = {}
     for name, (out, *width) in targets.items():
-        state[f"{name}.lora_A.weight"] = random(rank, *width)
-        state[f"{name}.lora_B.weight"] = random(out, rank, *(1,) * (len(width) - 1))
-    save_file(state, path, metadata)
+        module = spelling.module(name)
+        state[f"{module}.{spelling.down}.weight"] = random(rank, *width)
+        state[f"{module}.{spelling.up}.weight"] = random(out, rank, *(1,) * (len(width) - 1))
+        if spelling.has_alpha:
+            state[f"{module}.alpha"] = torch.tensor(rank / 2).half()
+    save_file(state, path)
     return path
 
 
@@ -173,7 +212,7 @@ def equal(one: DiffusionPipeline, other: DiffusionPipeline, components: Sequence
 
 def _clip(width: int, layers: int, heads: int) -> CLIPTextConfig:
     return CLIPTextConfig(
-        vocab_size=1000,
+        vocab_size=4096,
         hidden_size=width,
         intermediate_size=4 * width,
         num_hidden_layers=layers,

@@ -1,7 +1,6 @@
 """The bench of `bench.swap`: a base, adapters of two ranks, and our rack on it."""
 
 import gc
-import json
 import time
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -74,11 +73,10 @@ class Bed:
         return rack
 
     def strange(self, rank: int, number: int) -> LocalAdapter:
-        """An adapter for the same targets whose header no other file has."""
-        told = json.dumps({"r": rank, "lora_alpha": rank + number})
+        """An adapter for the same targets of a trainer that was at most seen at another rank."""
         path = self._folder / f"strange-r{rank}-{number}.safetensors"
-        metadata = {"lora_adapter_metadata": told}
-        sdxl.adapter_file(path, self.targets, rank, number, self.device, metadata)
+        spelling = sdxl.TRAINERS[number]
+        sdxl.adapter_file(path, self.targets, rank, number, self.device, spelling)
         return sdxl.local(path)
 
     def overlap(self, on: bool) -> None:

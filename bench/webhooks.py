@@ -21,7 +21,7 @@ from lorajobs.jobs import Job, JobStatus, Outcome
 from lorajobs.redis_client import connect
 from lorajobs.redis_store import RedisJobStore
 from lorajobs.spec import JobSpec, OutputFormat, Webhook
-from lorajobs.webhooks import new_secret
+from lorajobs.webhook_secrets import new_secret
 from tests.services.line import Line, line
 from tests.services.receiver import Received, Receiver, receiver
 from tests.services.valkey import valkey

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 from lorajobs.access_errors import KeyNotFound, KeyTaken
-from lorajobs.spec import Frozen, Visibility
+from lorajobs.spec import Frozen, Visibility, Webhook
 
 _MARK = "lj"
 #: Seconds for which a process remembers a key: a revoked one is good no longer.
@@ -42,6 +42,11 @@ class ApiKey(Frozen):
     #: requests per minute; None: `rate_per_minute`
     rate: int | None = None
     revoked_ms: int | None = None
+    #: where its jobs are announced that name no webhook of their own
+    webhook: Webhook | None = None
+    #: how often the secret of its webhooks was changed, and when last, see `webhook_secrets.py`
+    rotations: int = 0
+    rotated_ms: int | None = None
 
     def may(self, scope: Scope) -> bool:
         """True if the key has the scope, or is an admin's."""
@@ -92,8 +97,14 @@ class KeyStore(Protocol):
     def all(self) -> Sequence[ApiKey]:
         """Every key that was ever made, oldest first."""
 
-    def revoke(self, key_id: str) -> ApiKey | None:
-        """Ends a key for good; one that has ended stays as it is. None if there is none."""
+    def update(self, key_id: str, change: Callable[[ApiKey], ApiKey]) -> ApiKey | None:
+        """Keeps what `change` makes of a key, called again if another changes it meanwhile.
+
+        Returns the key as it is then, None if there is none.
+        """
+
+    def root(self) -> str:
+        """What the secrets of the keys' webhooks are made of, random and the same ever after."""
 
     def spend(self, key_id: str, per_minute: int) -> Allowance:
         """Counts one request, unless none is left."""
@@ -106,6 +117,7 @@ def create(
     *,
     max_waiting: int | None = None,
     rate: int | None = None,
+    webhook: Webhook | None = None,
 ) -> tuple[ApiKey, str]:
     """Makes a key; the second is what its client shows, told only here.
 
@@ -117,9 +129,10 @@ def create(
         name=name,
         scopes=tuple(dict.fromkeys(scopes)),
         digest=_digest(secret),
-        created_ms=int(time.time() * 1000),
+        created_ms=_now_ms(),
         max_waiting=max_waiting,
         rate=rate,
+        webhook=webhook,
     )
     if not store.add(key):
         raise KeyTaken(f"a key is called {name!r} already; revoke it or choose another name")
@@ -127,17 +140,43 @@ def create(
 
 
 def revoke(store: KeyStore, named: str) -> ApiKey:
-    """Ends the key of this id, or else of this name.
+    """Ends the key of this id, or else of this name, for good.
+
+    Raises: KeyNotFound, StoreUnavailable.
+    """
+    return change(store, named, lambda key: key.model_copy(update={"revoked_ms": _now_ms()}))
+
+
+def change(store: KeyStore, named: str, changed: Callable[[ApiKey], ApiKey]) -> ApiKey:
+    """Changes the key in use of this id, or else of this name; returns it as it is then.
+
+    Raises: KeyNotFound, StoreUnavailable.
+    """
+
+    def of_one_in_use(key: ApiKey) -> ApiKey:
+        return key if key.revoked_ms else changed(key)
+
+    old = key_named(store, named)
+    return store.update(old.id, of_one_in_use) or old
+
+
+def key_named(store: KeyStore, named: str) -> ApiKey:
+    """The key in use of this id, or else of this name.
 
     Raises: KeyNotFound, StoreUnavailable.
     """
     live = [key for key in store.all() if key.revoked_ms is None]
     found = [key for key in live if key.id == named] or [key for key in live if key.name == named]
-    ended = store.revoke(found[0].id) if found else None
-    if ended is None:
+    if not found:
         names = ", ".join(key.name for key in live) or "none"
         raise KeyNotFound(f"no key has the id or name {named!r}; in use are: {names}")
-    return ended
+    return found[0]
+
+
+def rotated(key: ApiKey, now_ms: int | None = None) -> ApiKey:
+    """The key with another secret for its webhooks; the former one signs too for some time."""
+    at_ms = _now_ms() if now_ms is None else now_ms
+    return key.model_copy(update={"rotations": key.rotations + 1, "rotated_ms": at_ms})
 
 
 class KeyRing:
@@ -200,6 +239,10 @@ class KeyRing:
 
     def _is_old(self, since: float) -> bool:
         return self._clock() - since >= self._kept_s
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)
 
 
 def _digest(secret: str) -> str:

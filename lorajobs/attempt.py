@@ -1,4 +1,4 @@
-"""One attempt at a job, in the worker's child: fetch, apply, generate, store, finish."""
+"""One attempt at a job, in the worker's child: fetch, apply, generate, store."""
 
 import logging
 import threading
@@ -11,22 +11,25 @@ from typing import TypeVar
 from lorajobs.adapters.library import Library
 from lorajobs.bases import LOAD_S, Bases
 from lorajobs.ending import Ending
-from lorajobs.engine.base import Engine, LocalAdapter
+from lorajobs.engine.base import Engine, LocalAdapter, Picture
 from lorajobs.errors import (
-    EngineFailed,
     JobCanceled,
     LeaseLost,
     LoraJobsError,
-    OutOfMemory,
     StoreUnavailable,
     TimeLimit,
     WorkerLost,
     WorkerStopping,
 )
 from lorajobs.faults import Faults
-from lorajobs.jobs import AppliedLora, Job, JobStatus, JobWarning, Lease, Outcome, Output, Stage
+from lorajobs.finisher import Finisher
+from lorajobs.images import open_source
+from lorajobs.jobs import AppliedLora, Job, JobStatus, JobWarning, Lease, Outcome, Outputs, Stage
+from lorajobs.moderation import ImageChecker
 from lorajobs.outputs import store_outputs
+from lorajobs.patience import patiently
 from lorajobs.report import AttemptReport, Measurement
+from lorajobs.screening import require_any, screened
 from lorajobs.settings import Settings
 from lorajobs.storage.base import ObjectStore
 from lorajobs.store import LeaseStore, Progress, Signal
@@ -37,10 +40,11 @@ T = TypeVar("T")
 
 #: Seconds between two progress updates of one stage.
 PROGRESS_S = 0.25
-#: How long an outage of Redis may last before the end of a job is given up to its next attempt.
-FINISH_PATIENCE_S = 60.0
-FINISH_POLL_S = 0.1
 FOREVER = float("inf")
+
+
+#: Told of an attempt what came of it, and why.
+Tell = Callable[[Lease, AttemptReport, str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,54 +57,15 @@ class Bench:
     bases: Bases
     objects: ObjectStore
     page: WorkerPage
-    #: held while an attempt runs
+    finisher: Finisher
+    #: hears how an attempt ended of which `run` did not tell
+    tell: Tell
+    checker: ImageChecker | None = None
+    #: held while an attempt generates
     busy: threading.Lock = field(default_factory=threading.Lock)
 
 
-def run(bench: Bench, lease: Lease) -> tuple[Ending, str]:
-    """Runs one attempt to its end, whatever happens, and says how it ended and why."""
-    job = _patiently(lambda: bench.store.get(lease.job_id))
-    attempt = _Attempt(bench, lease, job)
-    ending, reason = Ending.LOST, "nobody could be told"
-    try:
-        ending, reason = _run(bench, lease, attempt)
-    finally:
-        bench.page.reports.send(attempt.report(ending))
-    return ending, reason
-
-
-def _run(bench: Bench, lease: Lease, attempt: "_Attempt") -> tuple[Ending, str]:
-    try:
-        outcome = attempt.generate()
-    except JobCanceled:
-        outcome = attempt.outcome(JobStatus.CANCELED)
-    except WorkerStopping:
-        return attempt.hand_back()
-    except LeaseLost:
-        log.warning("job %s: attempt %d lost its lease", *lease)
-        return Ending.LOST, "another attempt owns the job"
-    except Exception as error:
-        return attempt.give_up(_as_ours(error))
-    finally:
-        bench.page.say_loaded(bench.bases.applied())
-        bench.page.say_resident(bench.bases.resident())
-        bench.page.say_alive(FOREVER)
-    if not _patiently(lambda: bench.store.finish(lease, outcome)):
-        return Ending.LOST, "another attempt owns the job"
-    return Ending(outcome.status), ""
-
-
-def _as_ours(error: Exception) -> LoraJobsError:
-    # A bare MemoryError that reached Celery would end the worker's main process.
-    if isinstance(error, MemoryError):
-        return OutOfMemory("the host ran out of memory")
-    if isinstance(error, LoraJobsError):
-        return error
-    log.exception("attempt failed")
-    return EngineFailed(f"{type(error).__name__}: {error}")
-
-
-class _Attempt:
+class Attempt:
     """The state of one attempt: its clock, its progress and what it has measured."""
 
     def __init__(self, bench: Bench, lease: Lease, job: Job) -> None:
@@ -109,6 +74,8 @@ class _Attempt:
         self._job = job
         self._measured = Measurement()
         self._warnings: list[JobWarning] = list(job.warnings)
+        self._applied: Sequence[AppliedLora] = ()
+        self._made: Sequence[Picture] = ()
         self._stage = Stage.LOADING_ADAPTER
         self._step = 0
         self._told_at = 0.0
@@ -116,24 +83,42 @@ class _Attempt:
         self._folder = f"{job.folder}{lease.attempt}/"
         self._ends_at = time.monotonic() + bench.settings.max_runtime_s
 
-    def generate(self) -> Outcome:
-        """The way of a job: each stage once, in order."""
+    def generate(self) -> None:
+        """The way of a job to its pictures: each stage once, in order."""
         spec, bench = self._job.spec, self._bench
+        source = open_source(self._job, bench.objects)
         engine = self._warm()
         self._enter(Stage.LOADING_ADAPTER)
         applied = self._swap(engine)
         bench.page.say_loaded(applied)
         self._enter(Stage.DENOISING)
         with self._measured.timed("generate_s"):
-            made = engine.generate(spec, self._on_step)
+            made = engine.generate(spec, self._on_step, source)
+        self._alive(bench.settings.step_timeout_s)
+        with self._measured.timed("check_s"):
+            made = screened(made, bench.checker)
         self._warnings += made.warnings
-        self._enter(Stage.UPLOADING)
+        self._measured.withheld = sum(bool(picture.nsfw) for picture in made.pictures)
+        require_any(made.pictures)
+        self._applied, self._made = applied, made.pictures
+        self._measured.stop()
+
+    def store(self) -> Outcome:
+        """The rest of it, beside the next job."""
+        self._stage = Stage.UPLOADING
+        self._tell()
+        bench = self._bench
         with self._measured.timed("upload_s"):
             described = bench.settings.picture_metadata
             outputs = store_outputs(
-                made.pictures, spec, applied, self._folder, bench.objects, described=described
+                self._made,
+                self._job.spec,
+                self._applied,
+                self._folder,
+                bench.objects,
+                described=described,
             )
-        return self.outcome(JobStatus.SUCCEEDED, applied, outputs)
+        return self.outcome(JobStatus.SUCCEEDED, self._applied, outputs)
 
     def _warm(self) -> Engine:
         """The engine of the job's base, loaded in place of another if need be."""
@@ -176,7 +161,7 @@ class _Attempt:
         self,
         status: JobStatus,
         applied: Sequence[AppliedLora] = (),
-        outputs: tuple[Output, ...] = (),
+        outputs: Outputs = (),
         error: LoraJobsError | None = None,
     ) -> Outcome:
         """What is reported of this attempt."""
@@ -203,7 +188,7 @@ class _Attempt:
         self, error: LoraJobsError, *, delay_s: float = 0.0, refund: bool = False
     ) -> Ending:
         store, lease, reason = self._bench.store, self._lease, error.as_job_error()
-        status = _patiently(lambda: store.requeue(lease, reason, delay_s=delay_s, refund=refund))
+        status = patiently(lambda: store.requeue(lease, reason, delay_s=delay_s, refund=refund))
         return Ending.after_requeue(status, refund=refund)
 
     def give_up(self, error: LoraJobsError) -> tuple[Ending, str]:
@@ -214,7 +199,7 @@ class _Attempt:
             ending = self._put_back(error, delay_s=min(60.0, 2.0**lease.attempt))
             return ending, f"{error.code}: {error.detail}"
         outcome = self.outcome(JobStatus.FAILED, error=error)
-        if not _patiently(lambda: store.finish(lease, outcome)):
+        if not patiently(lambda: store.finish(lease, outcome)):
             return Ending.LOST, "another attempt owns the job"
         return Ending.FAILED, f"{error.code}: {error.detail}"
 
@@ -270,15 +255,3 @@ class _Attempt:
 
 def _set_of(adapters: Sequence[AppliedLora]) -> frozenset[tuple[str, float]]:
     return frozenset((adapter.key, adapter.scale) for adapter in adapters)
-
-
-def _patiently(write: Callable[[], T]) -> T:
-    """Asks again through an outage of Redis; the job is rescued if it lasts."""
-    ends_at = time.monotonic() + FINISH_PATIENCE_S
-    while True:
-        try:
-            return write()
-        except StoreUnavailable:
-            if time.monotonic() > ends_at:
-                raise
-            time.sleep(FINISH_POLL_S)

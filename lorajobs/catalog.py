@@ -22,6 +22,8 @@ class Defaults(Frozen):
     num_inference_steps: int = 30
     guidance_scale: float = 5.0
     negative_prompt: str = ""
+    #: of a request with a picture to start from
+    strength: float = Field(0.8, gt=0, le=1)
 
 
 class Limits(Frozen):
@@ -58,6 +60,9 @@ class ModelEntry(Frozen):
     #: where the pristine copy of the weights lies: on the `gpu`, in the `host`'s memory, nowhere
     #: (`unfused`: PEFT's layers, slower steps), or `auto`: the fastest of these that fits
     placement: str = Field("auto", pattern="^(auto|gpu|host|unfused)$")
+    #: on a CUDA device: `auto` records steps as CUDA graphs, `regional` compiles the repeated
+    #: blocks and the decoder before that, `full` the whole denoiser; `eager` does neither
+    speed: str = Field("auto", pattern="^(auto|eager|regional|full)$")
     defaults: Defaults = Defaults()
     limits: Limits = Limits()
     #: diffusers scheduler classes that a request may name, the first is the default;
@@ -129,6 +134,8 @@ class Catalog(Frozen):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Catalog":
+        if not self.models:
+            raise ValueError("models: give at least one base model")
         queues = [entry.queue for entry in self.models.values()]
         if len(set(queues)) < len(queues):
             raise ValueError("two model ids differ only in punctuation and would share a queue")
@@ -142,6 +149,11 @@ class Catalog(Frozen):
             if lora.base not in self.models:
                 raise ValueError(f"loras.{lora.id}.base: no model {lora.base!r} is configured")
         return self
+
+    @property
+    def default(self) -> ModelEntry:
+        """The base of clients that name none: the file's first."""
+        return next(iter(self.models.values()))
 
     @property
     def names(self) -> Sequence[str]:

@@ -93,6 +93,11 @@ class JobRequest(Request):
             self._release("the worker's child died", refund=self._parent.page.is_stopping())
         return super().on_failure(exc_info, *args, **kwargs)
 
+    def send_event(self, type: str, **fields: Any) -> None:  # noqa: ANN401
+        """Success is told once the pictures are stored, see `tasks/generate.py`."""
+        if type != "task-succeeded":
+            super().send_event(type, **fields)
+
     def on_retry(self, exc_info: Any) -> None:  # noqa: ANN401
         """The child put the job back: after a shutdown's grace its ticket goes back too."""
         if self._parent.page.must_stop():

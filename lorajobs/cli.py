@@ -1,25 +1,53 @@
 """The command `lorajobs`."""
 
+from importlib import import_module
+
 import click
 
 from lorajobs import __version__
-from lorajobs.client import ApiUnreachable, ClientError, problem_text
-from lorajobs.commands.check import check
-from lorajobs.commands.generate import generate
-from lorajobs.commands.jobs import cancel, status, submit
-from lorajobs.commands.keys import keys
-from lorajobs.commands.queues import drain, purge, queues, requeue
-from lorajobs.commands.serve import api, courier, flower, up, worker
-from lorajobs.commands.settings import settings_table, webhook_secret
-from lorajobs.commands.showcase import demo
-from lorajobs.commands.workers import workers
+from lorajobs.client_errors import ApiUnreachable, ClientError, problem_text
 from lorajobs.errors import ConfigError, LoraJobsError
 from lorajobs.processes.supervisor import EX_CONFIG
 from lorajobs.settings import Settings
 
+#: Where each command is, as listed by --help.
+HOMES = {
+    "up": "serve.up",
+    "submit": "jobs.submit",
+    "status": "jobs.status",
+    "cancel": "jobs.cancel",
+    "workers": "workers.workers",
+    "queues": "queues.queues",
+    "drain": "queues.drain",
+    "purge": "queues.purge",
+    "requeue": "queues.requeue",
+    "keys": "keys.keys",
+    "generate": "generate.generate",
+    "check": "check.check",
+    "demo": "showcase.demo",
+    "worker": "serve.worker",
+    "courier": "serve.courier",
+    "api": "serve.api",
+    "flower": "serve.flower",
+    "settings": "settings.settings_table",
+    "webhook-secret": "settings.webhook_secret",
+}
+
 
 class Commands(click.Group):
     """Reads the settings once, and turns errors into one message and an exit status."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names of all."""
+        return sorted(HOMES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Imports the command that is asked for: all of them take longer than most run."""
+        if cmd_name not in HOMES:
+            return None
+        module, _, name = HOMES[cmd_name].partition(".")
+        found: click.Command = getattr(import_module(f"lorajobs.commands.{module}"), name)
+        return found
 
     def invoke(self, ctx: click.Context) -> None:
         """Runs the command; what it returns is the exit status."""
@@ -53,27 +81,3 @@ def main() -> None:
     `lorajobs up` runs everything on this machine; every setting is a variable LORAJOBS_…, listed by
     `lorajobs settings`.
     """
-
-
-for _command in (
-    up,
-    submit,
-    status,
-    cancel,
-    workers,
-    queues,
-    drain,
-    purge,
-    requeue,
-    keys,
-    generate,
-    check,
-    demo,
-    worker,
-    courier,
-    api,
-    flower,
-    settings_table,
-    webhook_secret,
-):
-    main.add_command(_command)

@@ -5,13 +5,16 @@ import math
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple, Self
+from mimetypes import guess_type
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, NamedTuple, Self
 from urllib.parse import quote
 
 import httpx
 from httpx_sse import SSEError, connect_sse
 
 from lorajobs.bearer import Bearer
+from lorajobs.client_errors import ApiUnreachable, ClientError, bear, kind_of, refusal
 from lorajobs.patience import Patience
 
 #: A JSON object as the API sends it.
@@ -37,30 +40,6 @@ class JobEvent(NamedTuple):
     kind: str
     #: of a progress `stage`, `step` and `steps`; of the last event the whole job
     data: Document
-
-
-class ClientError(Exception):
-    """The API refused a request; `errors` are (JSON pointer, what is allowed there)."""
-
-    def __init__(
-        self, title: str, detail: str = "", errors: Sequence[tuple[str, str]] = (), status: int = 0
-    ) -> None:
-        self.title = title
-        self.detail = detail
-        self.errors = tuple(errors)
-        self.status = status
-        super().__init__(problem_text(title, detail, self.errors))
-
-
-def problem_text(title: str, detail: str, errors: Sequence[tuple[str, str]]) -> str:
-    """A problem for people: a line, and one for each wrong field; nothing is said twice."""
-    fields = [f"  {pointer}: {what}" for pointer, what in errors]
-    known = detail in ("", title) or any(detail in line for line in fields)
-    return "\n".join([title if known else f"{title}: {detail}", *fields])
-
-
-class ApiUnreachable(ClientError):
-    """Nothing answers at the API's URL."""
 
 
 class Client:
@@ -92,12 +71,17 @@ class Client:
         with self._translated():
             return self._http.get("/readyz").status_code == httpx.codes.OK
 
-    def submit(self, request: Mapping[str, object], *, wait_s: float = 0) -> Document:
+    def submit(
+        self, request: Mapping[str, object], *, wait_s: float = 0, idempotency_key: str = ""
+    ) -> Document:
         """Sends a job, and waits up to `wait_s` (60) seconds for its end.
 
-        The body is that of `POST /v1/jobs`. Raises: ClientError, ApiUnreachable.
+        The body is that of `POST /v1/jobs`. Sent again with the same `idempotency_key`, as after
+        an answer that was lost, it is the job of the first time.
+        Raises: ClientError, ApiUnreachable.
         """
-        return self._json("POST", f"/v1/jobs{_wait(wait_s)}", request, wait_s)
+        once = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
+        return self._json("POST", f"/v1/jobs{_wait(wait_s)}", request, wait_s, once)
 
     def dry_run(self, request: Mapping[str, object]) -> Document:
         """What a submit would do: the same checks, the adapters, the place; nothing is created.
@@ -136,6 +120,42 @@ class Client:
         models: Sequence[Document] = self._json("GET", "/v1/models")["models"]
         return models
 
+    def loras(self) -> Sequence[Document]:
+        """The registered adapters.
+
+        Raises: ClientError, ApiUnreachable.
+        """
+        loras: Sequence[Document] = self._json("GET", "/v1/loras")["loras"]
+        return loras
+
+    def upload_lora(self, lora_id: str, file: Path, *, base: str, scale: float = 1.0) -> Document:
+        """Registers a `.safetensors` file of this machine under an id, for jobs of a base model.
+
+        Raises: ClientError, ApiUnreachable, OSError.
+        """
+        said = httpx.QueryParams(base=base, scale=scale)
+        kind = {"Content-Type": "application/octet-stream"}
+        with file.open("rb") as content:
+            path = f"/v1/loras/{quote(lora_id, safe='')}?{said}"
+            return self._json("PUT", path, headers=kind, file=content)
+
+    def upload_image(self, file: Path) -> Document:
+        """Keeps a picture of this machine for a time; a job's `image` names it by its `id`.
+
+        Raises: ClientError, ApiUnreachable, OSError.
+        """
+        kind = guess_type(file.name, strict=False)[0] or "application/octet-stream"
+        with file.open("rb") as content:
+            return self._json("POST", "/v1/images", headers={"Content-Type": kind}, file=content)
+
+    def usage(self, by: Literal["key", "adapter", "model"] = "key") -> Sequence[Document]:
+        """Jobs, pictures and GPU seconds of each key, adapter or base model.
+
+        Raises: ClientError, ApiUnreachable.
+        """
+        used: Sequence[Document] = self._json("GET", f"/v1/usage?by={by}")["usage"]
+        return used
+
     def wait(self, job_id: str, timeout_s: float | None = None) -> Document:
         """The job once it has ended; the API answers then, nobody asks again and again.
 
@@ -149,7 +169,7 @@ class Client:
             try:
                 job = self.get(job_id, wait_s=asked_s)
             except ClientError as error:
-                _bear(away, error)
+                bear(away, error)
             else:
                 away.renew()
                 if job["status"] in TERMINAL:
@@ -181,7 +201,7 @@ class Client:
             except _HeardAll:
                 return
             except ClientError as error:
-                _bear(away, error)
+                bear(away, error)
             time.sleep(PAUSE_S)
 
     def _events(self, job_id: str, after: str) -> Iterator[JobEvent]:
@@ -198,23 +218,25 @@ class Client:
                 raise _HeardAll
             if reply.is_error:
                 reply.read()
-                raise _refusal(reply)
+                raise refusal(reply)
             try:
                 for sse in source.iter_sse():
                     if sse.data:
                         yield JobEvent(sse.id, sse.event, sse.json())
             except (SSEError, ValueError) as error:
-                raise ClientError(f"{self.url} is not the lorajobs API", _kind(reply)) from error
+                raise ClientError(f"{self.url} is not the lorajobs API", kind_of(reply)) from error
 
     def download(self, output: Mapping[str, Any]) -> bytes:
         """Fetches one of a job's `outputs` and checks its hash.
 
         Raises: ClientError, ApiUnreachable.
         """
+        if output["url"] is None:
+            raise ClientError("The picture was withheld", "a checker flagged it")
         with self._translated():
             reply = self._http.get(str(output["url"]), follow_redirects=True)
         if reply.is_error:
-            raise _refusal(reply)
+            raise refusal(reply)
         if hashlib.sha256(reply.content).hexdigest() != output["sha256"]:
             raise ClientError(
                 "Download failed", f"{output['url']} is not the picture that was made"
@@ -227,16 +249,20 @@ class Client:
         path: str,
         body: Mapping[str, object] | None = None,
         wait_s: float = 0,
+        headers: Mapping[str, str] | None = None,
+        file: BinaryIO | None = None,
     ) -> Document:
         with self._translated():
             timeout = self._timeout_s + wait_s
-            reply = self._http.request(method, path, json=body, timeout=timeout)
+            reply = self._http.request(
+                method, path, json=body, headers=headers, content=file, timeout=timeout
+            )
         if reply.is_error:
-            raise _refusal(reply)
+            raise refusal(reply)
         try:
             document: Document = reply.json()
         except ValueError as error:
-            raise ClientError(f"{self.url} is not the lorajobs API", _kind(reply)) from error
+            raise ClientError(f"{self.url} is not the lorajobs API", kind_of(reply)) from error
         return document
 
     @contextmanager
@@ -249,13 +275,6 @@ class Client:
             raise ApiUnreachable(f"the API at {self.url} broke off", str(error)) from error
         except httpx.InvalidURL as error:
             raise ClientError(f"{self.url} is not a URL", str(error)) from error
-
-
-def _bear(patience: Patience, error: ClientError) -> None:
-    """Raises the error, if it does not pass by itself or has not for long."""
-    if not (isinstance(error, ApiUnreachable) or error.status == 503):
-        raise error
-    patience.spend(error)
 
 
 class _HeardAll(Exception):
@@ -278,21 +297,3 @@ def _job(job_id: str) -> str:
 
 def _wait(wait_s: float) -> str:
     return f"?wait={wait_s:g}" if wait_s else ""
-
-
-def _refusal(reply: httpx.Response) -> ClientError:
-    """What a problem document says, or at least the status."""
-    try:
-        problem = reply.json()
-        errors = [(str(e["pointer"]), str(e["detail"])) for e in problem.get("errors", [])]
-        return ClientError(
-            str(problem["title"]), str(problem.get("detail", "")), errors, reply.status_code
-        )
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return ClientError(
-            f"{reply.url} answered {reply.status_code}", _kind(reply), status=reply.status_code
-        )
-
-
-def _kind(reply: httpx.Response) -> str:
-    return f"{reply.headers.get('content-type', 'no content type')}, no problem document"

@@ -5,18 +5,25 @@ import os
 import socket
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any, ClassVar, Protocol
 
 from celery import Celery, bootsteps
 
+from lorajobs.adapters.awaited import sweep
 from lorajobs.catalog import Catalog
 from lorajobs.celery import COURIER_QUEUE, make_app
 from lorajobs.document import job_document
 from lorajobs.errors import JobNotFound, LoraJobsError, StorageUnavailable
 from lorajobs.guarded_http import GuardedHttp
+from lorajobs.images import Images
 from lorajobs.jobs import Job
 from lorajobs.metrics import CourierMetrics
+from lorajobs.prediction import prediction_document
 from lorajobs.reach import Reach
+from lorajobs.redis_awaited import open_awaited
+from lorajobs.redis_images import open_image_records
+from lorajobs.redis_secrets import open_webhook_secrets
 from lorajobs.redis_store import open_job_store
 from lorajobs.redis_tally import open_tally
 from lorajobs.rescue import MintingQueue, rescue
@@ -24,9 +31,10 @@ from lorajobs.settings import Settings
 from lorajobs.storage import open_store
 from lorajobs.storage.base import ObjectStore
 from lorajobs.store import Housekeeping
+from lorajobs.store_errors import RecordUnreadable
 from lorajobs.tasks.deliver import DeliverTask, deliver
 from lorajobs.tickets import TicketQueue
-from lorajobs.webhooks import WebhookSender, new_secret
+from lorajobs.webhooks import WebhookSender, shape_of
 
 log = logging.getLogger(__name__)
 
@@ -57,19 +65,23 @@ class Courier:
         queue: Broker,
         catalog: Catalog,
         objects: ObjectStore,
+        images: Images,
         hand_out: Callable[[], None],
         metrics: CourierMetrics,
+        sweep_uploads: Callable[[], None],
     ) -> None:
         self._store = store
         self._queue = queue
         self._catalog = catalog
         self._objects = objects
+        self._images = images
         self._hand_out = hand_out
         self.metrics = metrics
+        self._sweep_uploads = sweep_uploads
         self._short: Mapping[str, int] = {}
 
     def round(self) -> None:
-        """Rescues, mints and hands out due webhooks.
+        """Rescues, mints, hands out due webhooks, erases what is spent.
 
         Raises: StoreUnavailable.
         """
@@ -77,6 +89,11 @@ class Courier:
         self._replace_lost_tickets()
         self._hand_out()
         self._erase_spent()
+        self._erase_images()
+        try:
+            self._sweep_uploads()
+        except (StorageUnavailable, OSError) as error:
+            log.warning("awaited uploads are not erased yet: %s", error)
 
     def _erase_spent(self) -> None:
         for job_id in self._store.spent(BATCH):
@@ -91,6 +108,21 @@ class Courier:
             with suppress(JobNotFound):
                 self._store.delete(job_id)
                 self.metrics.erased()
+
+    def _erase_images(self) -> None:
+        try:
+            self._images.erase_due(BATCH, self._is_job)
+        except StorageUnavailable as error:
+            log.warning("uploaded pictures are not erased yet: %s", error)
+
+    def _is_job(self, job_id: str) -> bool:
+        try:
+            self._store.get(job_id)
+        except JobNotFound:
+            return False
+        except RecordUnreadable:
+            pass
+        return True
 
     def _replace_lost_tickets(self) -> None:
         # Short twice in a row: once, a ticket may just be between the broker and a claim.
@@ -115,12 +147,14 @@ def run_courier(settings: Settings) -> int:
     objects = open_store(settings)
 
     def document(job: Job) -> dict[str, object]:
+        if shape_of(job) == "prediction":
+            return prediction_document(job, objects, settings.base_url)
         return job_document(job, objects, settings.base_url, None)
 
     metrics = CourierMetrics()
     sender = WebhookSender(
         settings,
-        webhook_secret(settings),
+        open_webhook_secrets(settings),
         store,
         GuardedHttp(Reach.of_webhooks(settings)),
         document,
@@ -140,8 +174,18 @@ def run_courier(settings: Settings) -> int:
 
     DeliverTask.sender, DeliverTask.hand_out = sender, hand_out
     catalog = Catalog.load(settings.config)
+    images = Images(settings, open_image_records(settings), objects)
     metrics.serve(settings, catalog.models, open_tally(settings))
-    _Rounds.courier = Courier(store, queue, catalog, objects, fill_up, metrics)
+    _Rounds.courier = Courier(
+        store,
+        queue,
+        catalog,
+        objects,
+        images,
+        fill_up,
+        metrics,
+        partial(sweep, open_awaited(settings), objects, BATCH),
+    )
     _Rounds.period_s = settings.sweep_s
     app.steps["consumer"].add(_Rounds)
     return _run(app, settings)
@@ -161,13 +205,6 @@ def _run(app: Celery, settings: Settings) -> int:
     )
     worker.start()
     return int(worker.exitcode or 0)
-
-
-def webhook_secret(settings: Settings) -> str:
-    """The secret that signs webhooks: the configured one, or one that all couriers share."""
-    if settings.webhook_secret is not None:
-        return settings.webhook_secret.get_secret_value()
-    return open_job_store(settings).secret(new_secret())
 
 
 class _Rounds(bootsteps.StartStopStep):

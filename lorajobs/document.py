@@ -10,6 +10,8 @@ from lorajobs.storage.base import ObjectStore
 
 Document = dict[str, object]
 
+#: What a job's spec holds beside the request, or shows in another form.
+OWN = frozenset({"loras", "webhook", "retry_of", "owner"})
 #: What an output says of its file; null of a picture that was withheld.
 _OF_A_FILE = ("url", "url_expires_at", "content_type", "bytes", "sha256")
 _EPOCH = datetime.fromtimestamp(0, UTC)
@@ -81,14 +83,18 @@ def _rfc3339(moment: datetime) -> str:
 
 def input_document(spec: JobSpec) -> Document:
     """The request with every default filled in, in the request's own terms."""
-    return spec.model_dump(exclude={"loras", "webhook", "retry_of", "owner"}) | {
+    return spec.model_dump(exclude=set(OWN)) | {
         "loras": [_lora(use) for use in spec.loras],
         "webhook": _webhook(spec.webhook) if spec.webhook else None,
     }
 
 
 def _webhook(webhook: Webhook) -> Document:
-    return {"url": without_secrets(webhook.url), "events": list(webhook.events)}
+    return {
+        "url": without_secrets(webhook.url),
+        "events": list(webhook.events),
+        "shape": webhook.shape,
+    }
 
 
 def _lora(use: AdapterUse) -> Document:
@@ -102,7 +108,8 @@ def _lora(use: AdapterUse) -> Document:
 
 def _output(output: Output | Withheld, objects: ObjectStore) -> Document:
     if isinstance(output, Withheld):
-        return dict.fromkeys(_OF_A_FILE) | output.model_dump()
+        of_a_file = dict.fromkeys(_OF_A_FILE)
+        return {"index": output.index, **of_a_file, **output.model_dump(exclude={"index"})}
     signed = objects.url(output.key)
     return {
         "index": output.index,

@@ -105,7 +105,11 @@ class Withheld(Frozen):
     nsfw: Literal[True] = True
 
 
-def _stored(outputs: Sequence[Output | Withheld]) -> Sequence[Output]:
+#: By index, one for each picture that was made.
+Outputs = tuple[Output | Withheld, ...]
+
+
+def _stored(outputs: Outputs) -> Sequence[Output]:
     return tuple(output for output in outputs if isinstance(output, Output))
 
 
@@ -134,6 +138,8 @@ class Metrics(Frozen):
     fetch_s: float | None = None
     swap_s: float | None = None
     generate_s: float | None = None
+    #: of the image checker
+    check_s: float | None = None
     upload_s: float | None = None
     #: True if the attempt had to change the applied adapters
     swapped: bool | None = None
@@ -167,7 +173,7 @@ class Job(Frozen):
     #: seconds after its submit in which it was expected to start then, None if nobody could tell
     predicted_s: float | None = None
     applied_loras: tuple[AppliedLora, ...] = ()
-    outputs: tuple[Output | Withheld, ...] = ()
+    outputs: Outputs = ()
     error: JobError | None = None
     metrics: Metrics = Metrics()
 
@@ -196,13 +202,24 @@ class Job(Frozen):
         """The same of a job of which only the id is known."""
         return f"jobs/{job_id}/"
 
+    @property
+    def source_key(self) -> str:
+        """The object with the picture that it starts from, if it starts from one."""
+        return f"{self.folder}source.png"
+
+    @staticmethod
+    def id_of(key: str) -> str | None:
+        """The id of the job that an object belongs to, None if it is no job's."""
+        top, _, rest = key.partition("/")
+        return rest.partition("/")[0] if top == "jobs" else None
+
 
 class Outcome(Frozen):
     """How an attempt ended, as the worker reports it."""
 
     status: Literal[JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELED]
     applied_loras: tuple[AppliedLora, ...] = ()
-    outputs: tuple[Output | Withheld, ...] = ()
+    outputs: Outputs = ()
     #: all of the job's warnings, those of the submit included
     warnings: tuple[JobWarning, ...] = ()
     error: JobError | None = None

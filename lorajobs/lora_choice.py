@@ -26,7 +26,10 @@ class Adapters(Protocol):
     """What planning asks of the adapter library."""
 
     def find(self, lora_id: str) -> LoraRecord | None:
-        """The registered adapter of this id."""
+        """The registered adapter of this id.
+
+        Raises: LoraNotReady.
+        """
 
     def records(self) -> Sequence[LoraRecord]:
         """Every registered adapter."""
@@ -112,7 +115,8 @@ class LoraChoice:
 
     def _asked(self, lora: LoraRequest, where: str, entry: ModelEntry) -> Choice:
         if lora.id is not None:
-            record = self._library.find(lora.id)
+            with blamed(where, "/id"):
+                record = self._library.find(lora.id)
             if record is None:
                 known = listed(lora.id, [r.id for r in self._library.records()])
                 hint = "a reference goes into `path`; " if {":", "/"} & set(lora.id) else ""

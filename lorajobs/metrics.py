@@ -122,6 +122,7 @@ class WorkerMetrics(_Metrics):
         self._ahead = self._count(
             "fetched_ahead", "Adapters fetched ahead of their jobs", "base", "result"
         )
+        self._withheld = self._count("withheld_pictures", "Pictures that a checker flagged", "base")
         self._held = self._count("held", "Looks at a ticket that had to wait, by why", "reason")
         self._reconnects = self._count("reconnects", "Connections to the broker after the first")
         self._connected = False
@@ -208,12 +209,14 @@ class WorkerMetrics(_Metrics):
         if metrics.swapped and metrics.swap_s is not None:
             self._swap.labels(base).observe(metrics.swap_s)
         self._busy.labels(base).inc((metrics.swap_s or 0) + (metrics.generate_s or 0))
+        self._withheld.labels(base).inc(report.withheld)
         for tier, count in (metrics.tiers or {}).items():
             self._adapters.labels(base, tier).inc(count)
 
     def _begin(self, base: str) -> None:
         histograms = (self._wait, self._error, self._swap, self._service, *self._stages.values())
-        for metric in (*histograms, self._busy, self._attempts, self._put_back):
+        counters = (self._busy, self._attempts, self._put_back, self._withheld)
+        for metric in (*histograms, *counters):
             metric.labels(base)
         for ending in Ending:
             self._jobs.labels(base, ending.value)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from lorajobs.engine.base import Picture
-from lorajobs.jobs import AppliedLora, Output
+from lorajobs.jobs import AppliedLora, Output, Outputs, Withheld
 from lorajobs.pictures import describe, encode
 from lorajobs.spec import JobSpec
 from lorajobs.storage.base import ObjectStore
@@ -17,13 +17,17 @@ def store_outputs(
     objects: ObjectStore,
     *,
     described: bool,
-) -> tuple[Output, ...]:
+) -> Outputs:
     """Encodes each picture, `described` with what makes it again, and stores it below `folder`.
 
-    Raises: UploadFailed.
+    One that was flagged is only named. Raises: UploadFailed.
     """
-    outputs = []
+    outputs: list[Output | Withheld] = []
     for index, picture in enumerate(pictures):
+        if picture.nsfw:
+            width, height = picture.image.size
+            outputs.append(Withheld(index=index, width=width, height=height, seed=picture.seed))
+            continue
         text = describe(spec, picture.seed, applied) if described else None
         encoded = encode(picture.image, spec.output, text)
         key = f"{folder}{index}.{spec.output.format}"
@@ -38,6 +42,7 @@ def store_outputs(
                 bytes=len(encoded.data),
                 sha256=encoded.sha256,
                 seed=picture.seed,
+                nsfw=picture.nsfw,
             )
         )
     return tuple(outputs)

@@ -1,6 +1,16 @@
 """How long one bears with something that fails."""
 
 import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from lorajobs.errors import StoreUnavailable
+
+T = TypeVar("T")
+
+#: How long an outage of Redis may last before the end of a job is given up to its next attempt.
+FINISH_PATIENCE_S = 60.0
+FINISH_POLL_S = 0.1
 
 
 class Patience:
@@ -21,3 +31,17 @@ class Patience:
             self._since = now
         if now >= self._since + self._limit_s:
             raise error
+
+
+def patiently(write: Callable[[], T]) -> T:
+    """Asks again through an outage of Redis; the job is rescued if it lasts.
+
+    Raises: StoreUnavailable after a minute of it.
+    """
+    patience = Patience(FINISH_PATIENCE_S)
+    while True:
+        try:
+            return write()
+        except StoreUnavailable as error:
+            patience.spend(error)
+            time.sleep(FINISH_POLL_S)

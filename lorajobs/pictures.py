@@ -36,6 +36,8 @@ class EncodedPicture(NamedTuple):
 def describe(spec: JobSpec, seed: int, applied: Sequence[AppliedLora]) -> dict[str, str]:
     """What a picture says of itself: the request's own field names, numbers and lists as JSON."""
     loras = [{"id": lora.id, "sha256": lora.sha256, "scale": lora.scale} for lora in applied]
+    image = spec.image
+    start = {"image_sha256": image.sha256, "strength": str(spec.strength)} if image else {}
     return {
         "Software": f"lorajobs {__version__}",
         "model": spec.model,
@@ -46,6 +48,7 @@ def describe(spec: JobSpec, seed: int, applied: Sequence[AppliedLora]) -> dict[s
         "num_inference_steps": str(spec.num_inference_steps),
         "guidance_scale": str(spec.guidance_scale),
         "scheduler": spec.scheduler or "",
+        **start,
     }
 
 

@@ -8,6 +8,7 @@ from lorajobs.adapters.registry import LoraRecord
 from lorajobs.catalog import Catalog, ModelEntry
 from lorajobs.errors import FieldError, UnknownModel, ValidationFailed
 from lorajobs.field_errors import blamed, listed, shown
+from lorajobs.image_choice import ImageChoice, Sources, choose_image
 from lorajobs.jobs import JobWarning
 from lorajobs.lora_choice import Adapters, LoraChoice
 from lorajobs.request import JobRequest
@@ -25,6 +26,8 @@ class Plan(NamedTuple):
     #: the Celery queue of its base, and the window in which jobs are reordered, microseconds
     queue: str
     window_us: int
+    #: the picture that it starts from, as a PNG of its size
+    source: bytes | None = None
 
 
 def plan(
@@ -33,25 +36,36 @@ def plan(
     library: Adapters,
     check_webhook: Callable[[str], object],
     owner: str = "",
+    webhook: Webhook | None = None,
+    sources: Sources | None = None,
 ) -> Plan:
     """Makes a spec of a request; `check_webhook` raises UrlNotAllowed for a URL we may not call.
 
-    Raises: RequestError with a pointer to each wrong field, LoraFetchFailed, StoreUnavailable.
+    `webhook` is the owner's, for a request that names none; it was checked when it was set.
+    Raises: RequestError with a pointer to each wrong field; LoraFetchFailed, ImageFetchFailed,
+    PipelineUnknown, StorageUnavailable, StoreUnavailable.
     """
     entry, named = _route(request.model, catalog, library)
-    spec = _spec(request, entry)
+    chosen = choose_image(request, entry, sources)
+    spec = _spec(request, entry, chosen)
     errors = list(_outside(spec, entry))
     if errors:
         raise ValidationFailed("", *errors)
+    source = chosen.picture.fitted(spec.width, spec.height) if chosen else None
+    # A decoded photo is large, and what follows may wait for other servers.
+    del chosen
     if spec.webhook:
         with blamed("/webhook/url"):
             check_webhook(spec.webhook.url)
     loras, warnings = LoraChoice(catalog, library).choose(request, entry, named)
     return Plan(
-        spec.model_copy(update={"loras": loras, "owner": owner}),
+        spec.model_copy(
+            update={"loras": loras, "owner": owner, "webhook": spec.webhook or webhook}
+        ),
         (*_quality_warning(request), *warnings),
         entry.queue,
         entry.window_us,
+        source,
     )
 
 
@@ -61,7 +75,8 @@ def _route(name: str, catalog: Catalog, library: Adapters) -> tuple[ModelEntry, 
     if entry:
         return entry, None
     bases = catalog.names
-    record = library.find(name)
+    with blamed("/model"):
+        record = library.find(name)
     if record is None:
         known = listed(name, [*bases, *(r.id for r in library.records())])
         detail = f"no base model or adapter is called {shown(name)}; known are {known}"
@@ -76,9 +91,9 @@ def _route(name: str, catalog: Catalog, library: Adapters) -> tuple[ModelEntry, 
     return entry, record
 
 
-def _spec(request: JobRequest, entry: ModelEntry) -> JobSpec:
+def _spec(request: JobRequest, entry: ModelEntry, chosen: ImageChoice | None) -> JobSpec:
     """The request with every default filled in, without its adapters."""
-    own = {"model", "loras", "output", "webhook"}
+    own = {"model", "loras", "output", "webhook", "image", "strength"}
     given = request.model_dump(exclude_none=True, exclude=own)
     output = request.output.model_dump(exclude_none=True) if request.output else {}
     filled = {
@@ -86,8 +101,9 @@ def _spec(request: JobRequest, entry: ModelEntry) -> JobSpec:
         "seed": secrets.randbelow(_SEEDS),
         "scheduler": entry.schedulers[0] if entry.schedulers else None,
         "metadata": {},
-        **entry.defaults.model_dump(),
+        **entry.defaults.model_dump(exclude={"strength"}),
         **given,
+        **(chosen.fields if chosen else {}),
     }
     return JobSpec(
         model=entry.id,

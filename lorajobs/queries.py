@@ -1,11 +1,22 @@
 """The queries of the API's pages as strict models."""
 
+import re
 from collections.abc import Mapping, Sequence
-from typing import Self
+from datetime import date
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
-from lorajobs.field_errors import failed
+from lorajobs.field_errors import ALLOWED, failed
 from lorajobs.jobs import JobStatus
 from lorajobs.request import MAX_SCALE, MAX_WAIT_S, MIN_SCALE, URL_MAX
 from lorajobs.spec import Visibility
@@ -44,6 +55,16 @@ class SubmitQuery(WaitQuery):
     dry_run: bool = Field(False, description="`1` or `0`")
 
 
+def _day(text: object) -> object:
+    if isinstance(text, str) and re.fullmatch(r"\d{4}-\d\d-\d\d", text, re.ASCII):
+        return date.fromisoformat(text)
+    raise ValueError("not a day")
+
+
+Day = Annotated[date, BeforeValidator(_day)]
+_OWNER = "the id of an API key, or empty for none; whoever is no admin may give the own"
+
+
 class JobQuery(Query):
     """The query of `GET /v1/jobs`."""
 
@@ -56,6 +77,7 @@ class JobQuery(Query):
     lora: str | None = Field(
         None, min_length=1, max_length=URL_MAX, description="the id or reference of an adapter"
     )
+    owner: str | None = Field(None, max_length=64, description=_OWNER)
     limit: int = Field(20, ge=1, le=100, description="an integer from 1 to 100")
     cursor: str | None = Field(
         None, min_length=1, max_length=512, description="the `next_cursor` of the page before"
@@ -66,6 +88,17 @@ class UsageQuery(Query):
     """The query of `GET /v1/usage`."""
 
     by: UsageBy = Field("key", description="`key`, `adapter` or `model`")
+    since: Day | None = Field(None, description="the first day (UTC) that counts, as 2026-11-01")
+    until: Day | None = Field(
+        None, description="the last day, as 2026-11-30 and not before `since`; today if left out"
+    )
+    owner: str | None = Field(None, max_length=64, description=_OWNER)
+
+    @model_validator(mode="after")
+    def _begins(self) -> Self:
+        if self.until and (self.since is None or self.since > self.until):
+            raise PydanticCustomError(ALLOWED, "give `since` with `until`, and no later day")
+        return self
 
 
 class UploadQuery(Query):
@@ -77,3 +110,17 @@ class UploadQuery(Query):
         None, max_length=256, description="a string of at most 256 characters"
     )
     visibility: Visibility | None = Field(None, description="`private` or `public`")
+
+
+class UploadForm(UploadQuery):
+    """The fields beside the file of a form sent to `POST /v1/loras`."""
+
+    id: str = Field(min_length=1, max_length=128, description="the adapter's id")
+    trigger_words: tuple[str, ...] = Field(
+        (), max_length=32, description="at most 32 fields of 1 to 256 characters"
+    )
+
+    @field_validator("trigger_words", mode="before")
+    @classmethod
+    def _several(cls, words: object) -> object:
+        return [words] if isinstance(words, str) else words

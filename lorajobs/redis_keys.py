@@ -1,8 +1,8 @@
 """The API keys on Redis: their hashes, and what is left to each of its requests."""
 
 import math
-import time
-from collections.abc import Sequence
+import secrets
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import redis
@@ -40,15 +40,28 @@ class RedisApiKeys:
             texts = self._redis.hvals(self._hash)
         return sorted(map(ApiKey.model_validate_json, texts), key=lambda k: (k.created_ms, k.id))
 
-    def revoke(self, key_id: str) -> ApiKey | None:
-        key = self.get(key_id)
-        if key is None or key.revoked_ms is not None:
-            return key
-        # Nothing else of a key ever changes, so two that revoke it at once do the same.
-        ended = key.model_copy(update={"revoked_ms": int(time.time() * 1000)})
+    def update(self, key_id: str, change: Callable[[ApiKey], ApiKey]) -> ApiKey | None:
+        def changed(pipe: Any) -> ApiKey | None:  # noqa: ANN401
+            text = pipe.hget(self._hash, key_id)
+            pipe.multi()
+            if text is None:
+                return None
+            new = change(ApiKey.model_validate_json(text))
+            pipe.hset(self._hash, key_id, new.model_dump_json())
+            return new
+
         with translated():
-            self._redis.hset(self._hash, key_id, ended.model_dump_json())
-        return ended
+            # Begins anew when somebody else has written to the hash meanwhile.
+            new: ApiKey | None = self._redis.transaction(
+                changed, self._hash, value_from_callable=True
+            )
+        return new
+
+    def root(self) -> str:
+        name = f"{self._prefix}:keys_root"
+        with translated():
+            self._redis.set(name, secrets.token_urlsafe(32), nx=True)
+            return str(self._redis.get(name))
 
     def spend(self, key_id: str, per_minute: int) -> Allowance:
         with translated():

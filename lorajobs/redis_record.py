@@ -15,9 +15,8 @@ from lorajobs.jobs import (
     JobWarning,
     Metrics,
     Outcome,
-    Output,
+    Outputs,
     Stage,
-    Withheld,
 )
 from lorajobs.place import Crew, Place
 from lorajobs.snapshot import Turn, WaitingGroup, WaitingJob
@@ -28,7 +27,7 @@ from lorajobs.usage import gpu_s
 
 _WARNINGS = TypeAdapter(tuple[JobWarning, ...])
 _APPLIED = TypeAdapter(tuple[AppliedLora, ...])
-_OUTPUTS = TypeAdapter(tuple[Output | Withheld, ...])
+_OUTPUTS = TypeAdapter(Outputs)
 
 
 def dump_submit(job: Job) -> tuple[str, str, str, str, str, str, str]:

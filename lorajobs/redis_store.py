@@ -104,7 +104,7 @@ class RedisJobStore(RedisOutbox):
         return (
             *dump_submit(job),
             rules.max_attempts,
-            spec.num_inference_steps * spec.num_images,
+            spec.all_steps,
             rules.head_start_ms(spec.priority),
             *_pushed(ticket),
             "" if spec.start_deadline_s is None else spec.start_deadline_s * 1000,

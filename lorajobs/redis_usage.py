@@ -9,7 +9,7 @@ import redis
 from lorajobs.redis_client import connect, translated
 from lorajobs.redis_notices import PREFIX
 from lorajobs.settings import Settings
-from lorajobs.usage import Usage, UsageBy
+from lorajobs.usage import Period, Usage, UsageBy
 
 
 class RedisUsage:
@@ -20,9 +20,11 @@ class RedisUsage:
         self._redis: Any = client
         self._prefix = prefix
 
-    def usage(self, by: UsageBy, owner: str | None) -> Sequence[Usage]:
+    def usage(
+        self, by: UsageBy, owner: str | None, period: Period | None = None
+    ) -> Sequence[Usage]:
         sums: dict[str, dict[str, int]] = defaultdict(dict)
-        for user, counters in self._counters(owner):
+        for user, counters in self._counters(owner, period):
             for field, count in counters.items():
                 kind, what, name = field.split(" ", 2)
                 if kind == by:
@@ -33,15 +35,19 @@ class RedisUsage:
             for name, of in sorted(sums.items())
         ]
 
-    def _counters(self, owner: str | None) -> Iterator[tuple[str, Mapping[str, str]]]:
-        """Each key's own, with its id."""
+    def _counters(
+        self, owner: str | None, period: Period | None
+    ) -> Iterator[tuple[str, Mapping[str, str]]]:
+        """Each key's own, of each day if there is a period, with the key's id."""
         with translated():
             users = self._redis.smembers(f"{self._prefix}:users") if owner is None else [owner]
-            with self._redis.pipeline(transaction=False) as pipe:
-                for user in users:
-                    pipe.hgetall(f"{self._prefix}:usage:{user}")
-                found = pipe.execute() if users else []
-        yield from zip(users, found, strict=True)
+        parts = [""] if period is None else [f":{day}" for day in period.days]
+        for user in users:
+            with translated(), self._redis.pipeline(transaction=False) as pipe:
+                for part in parts:
+                    pipe.hgetall(f"{self._prefix}:usage:{user}{part}")
+                found = pipe.execute()
+            yield from ((user, counters) for counters in found)
 
 
 def open_usage(settings: Settings) -> RedisUsage:

@@ -22,9 +22,11 @@ class AttemptReport(Frozen):
 
     base: str
     ending: Ending
-    #: seconds, the writing of the end included
+    #: seconds for which it kept the worker from the next job
     service_s: float
     metrics: Metrics
+    #: pictures that a checker flagged
+    withheld: int = 0
 
 
 class FetchReport(Frozen):
@@ -76,10 +78,17 @@ class Measurement:
     def __init__(self) -> None:
         self._begun = time.perf_counter()
         self._seconds: dict[str, float] = {}
+        self._ended: float | None = None
         #: the job's adapters by where they were
         self.tiers: Counter[str] = Counter()
         #: True if the applied adapters were changed
         self.swapped: bool | None = None
+        #: pictures that a checker flagged
+        self.withheld = 0
+
+    def stop(self) -> None:
+        """Says that the worker is free for the next job."""
+        self._ended = time.perf_counter()
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
@@ -100,6 +109,7 @@ class Measurement:
         return AttemptReport(
             base=base,
             ending=ending,
-            service_s=round(time.perf_counter() - self._begun, 4),
+            service_s=round((self._ended or time.perf_counter()) - self._begun, 4),
             metrics=self.metrics(queue_s),
+            withheld=self.withheld,
         )

@@ -8,7 +8,7 @@ from pydantic_core import PydanticCustomError
 
 from lorajobs.body import Body
 from lorajobs.field_errors import ALLOWED
-from lorajobs.spec import OnLoraError, Priority, Visibility, WebhookEvent
+from lorajobs.spec import OnLoraError, Priority, Visibility, WebhookEvent, WebhookShape
 
 MAX_LORAS = 4
 MIN_SCALE, MAX_SCALE = -5.0, 5.0
@@ -75,6 +75,9 @@ class WebhookRequest(Body):
         max_length=len(get_args(WebhookEvent)),
         description="an array of " + ", ".join(f"`{name}`" for name in get_args(WebhookEvent)),
     )
+    shape: WebhookShape | None = Field(
+        None, description="`job`, or `prediction` for a body such as Replicate sends"
+    )
 
     @field_validator("url")
     @classmethod
@@ -112,13 +115,18 @@ MetadataKey = Annotated[str, Field(min_length=1, max_length=64)]
 MetadataValue = Annotated[str, Field(max_length=512)]
 
 
-class JobRequest(Body):
-    """The body of `POST /v1/jobs`; None where the model's entry fills in."""
+class Subject(Body):
+    """What is to be made, and of which model."""
 
     model: str = Field(
         min_length=1, max_length=128, description="the id of a base model or of an adapter"
     )
     prompt: str = Field(max_length=10_000, description="a string of at most 10,000 characters")
+
+
+class Recipe(Body):
+    """What pictures are made with beside the prompt, in the same words on every surface."""
+
     negative_prompt: str | None = Field(
         None, max_length=10_000, description="a string of at most 10,000 characters"
     )
@@ -129,7 +137,6 @@ class JobRequest(Body):
     seed: int | None = Field(
         None, ge=0, le=MAX_SEED, description=f"an integer from 0 to {MAX_SEED}"
     )
-    num_images: int | None = Field(None, ge=1, le=8, description="an integer from 1 to 8")
     scheduler: str | None = Field(
         None, min_length=1, max_length=128, description="the name of a diffusers scheduler"
     )
@@ -138,8 +145,24 @@ class JobRequest(Body):
         max_length=MAX_LORAS,
         description=f"an array of at most {MAX_LORAS} objects `{{id | path, scale, weight_name}}`",
     )
+    image: str | None = Field(
+        None,
+        min_length=1,
+        max_length=URL_MAX,
+        description="an https URL of a PNG, JPEG or WebP, or the `id` that `POST /v1/images` gave",
+    )
+    strength: float | None = Field(
+        None, gt=0, le=1, description="a number above 0 and at most 1, with `image` only"
+    )
+    on_lora_error: OnLoraError | None = Field(None, description="`fail` or `skip`")
+
+
+class JobRequest(Recipe, Subject):
+    """The body of `POST /v1/jobs`; None where the model's entry fills in."""
+
+    num_images: int | None = Field(None, ge=1, le=8, description="an integer from 1 to 8")
     output: OutputRequest | None = Field(None, description="an object `{format, quality}`")
-    webhook: WebhookRequest | None = Field(None, description="an object `{url, events}`")
+    webhook: WebhookRequest | None = Field(None, description="an object `{url, events, shape}`")
     metadata: dict[MetadataKey, MetadataValue] | None = Field(
         None,
         max_length=16,
@@ -150,7 +173,15 @@ class JobRequest(Body):
     start_deadline_s: int | None = Field(
         None, ge=1, le=7 * 86_400, description="an integer from 1 to 604800, in seconds"
     )
-    on_lora_error: OnLoraError | None = Field(None, description="`fail` or `skip`")
+
+
+class UploadRequest(Body):
+    """The file that is to be sent to the object store."""
+
+    bytes: int = Field(ge=1, description="the file's size, a positive integer")
+    sha256: str = Field(
+        pattern=r"^[0-9a-f]{64}$", description="the file's SHA-256, 64 hexadecimal digits"
+    )
 
 
 class RegisterRequest(Body):
@@ -161,11 +192,13 @@ class RegisterRequest(Body):
         max_length=128,
         description="1 to 128 letters, digits, `.`, `_` or `-`, the first a letter or digit",
     )
-    source: str = Field(
+    source: str | None = Field(
+        None,
         min_length=1,
         max_length=URL_MAX,
         description="a reference such as `hf:owner/name`, `s3://bucket/key` or `https://…`",
     )
+    upload: UploadRequest | None = Field(None, description="an object `{bytes, sha256}`")
     base: str | None = Field(
         None, min_length=1, max_length=128, description="the id of the base model it belongs to"
     )
@@ -183,3 +216,11 @@ class RegisterRequest(Body):
         None, max_length=256, description="a string of at most 256 characters"
     )
     visibility: Visibility | None = Field(None, description="`private` or `public`")
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Self:
+        if (self.source is None) == (self.upload is None):
+            raise PydanticCustomError(ALLOWED, "give either `source` or `upload`")
+        if self.upload is not None and self.weight_name is not None:
+            raise PydanticCustomError(ALLOWED, "give `weight_name` only with `source`")
+        return self

@@ -68,6 +68,15 @@ class SettingFields(BaseSettings):
         3000, ge=1, le=1_000_000, description="requests per minute of one API key"
     )
     max_body_bytes: int = Field(65_536, ge=1, description="largest request body")
+    image_max_bytes: int = Field(
+        16_777_216, ge=1, description="largest picture to start from, as a file"
+    )
+    image_max_pixels: int = Field(
+        25_000_000, ge=1, le=89_000_000, description="the same, width × height"
+    )
+    image_ttl_s: int = Field(
+        86_400, ge=60, le=2_592_000, description="seconds that an uploaded picture is kept"
+    )
 
     s3_bucket: str | None = Field(None, description="bucket for pictures; a local folder if unset")
     s3_prefix: str = Field("", description="prefix of every object key")
@@ -86,6 +95,12 @@ class SettingFields(BaseSettings):
     lora_roots: tuple[Path, ...] = Field((), description="folders that a `path` may point into")
     lora_s3: tuple[str, ...] = Field((), description="`bucket/prefix` that an `s3://` may name")
     lora_max_bytes: int = Field(2**31, ge=1, description="largest adapter file")
+    upload_ttl_s: int = Field(
+        3600,
+        ge=1,
+        le=604_800,
+        description="life of a signed URL that an adapter's file is sent to, seconds",
+    )
     disk_cache_gb: float = Field(
         50.0, ge=0, le=1e6, description="10⁹ bytes of adapters kept on each machine; 0 keeps all"
     )
@@ -114,6 +129,13 @@ class SettingFields(BaseSettings):
         description="MiB of host memory for adapters kept ready, pinned at the start on a GPU; "
         "workers of one `--gpus` divide it",
     )
+    graph_memory_mb: int = Field(
+        4096,
+        ge=0,
+        le=1_048_576,
+        description="MiB of GPU memory for recorded steps, of each base; those not used for "
+        "longest go first",
+    )
     canary_s: float = Field(
         60.0,
         ge=0,
@@ -134,6 +156,12 @@ class SettingFields(BaseSettings):
         120.0,
         gt=0,
         description="seconds without a step, after which a worker's child is taken for hung",
+    )
+    finish_depth: int = Field(
+        2,
+        ge=1,
+        le=16,
+        description="jobs whose pictures a worker may encode and upload beside the next job",
     )
     lease_s: float = Field(
         6.0, gt=0, description="seconds after which a silent worker's job is rescued"
@@ -165,8 +193,34 @@ class SettingFields(BaseSettings):
         description="port of a worker's or courier's metrics; none if unset",
     )
 
+    prompt_checker: str | None = Field(
+        None,
+        description="who may refuse a prompt: `words` or an installed checker; nobody if unset",
+    )
+    prompt_words: Path | None = Field(
+        None, description="file of words and phrases that `words` refuses, one a line"
+    )
+    image_checker: str | None = Field(
+        None,
+        description="who may withhold a picture: `diffusers`, or an installed checker; nobody if "
+        "unset, but for a base with its own",
+    )
+    safety_checker: str = Field(
+        "stable-diffusion-v1-5/stable-diffusion-v1-5",
+        min_length=1,
+        description="where `diffusers` has its model: a folder or a hub repository `owner/name`",
+    )
+
     webhook_secret: SigningSecret | None = Field(
-        None, description="`whsec_…` that signs webhooks; made and kept in Redis if unset"
+        None,
+        description="`whsec_…` that signs webhooks of jobs without an API key; made and kept in "
+        "Redis if unset",
+    )
+    webhook_rotation_s: float = Field(
+        86_400.0,
+        ge=0,
+        le=31_536_000,
+        description="seconds for which an API key's former secret signs its webhooks too",
     )
     webhook_timeout_s: float = Field(15.0, gt=0, description="seconds a receiver has to answer")
     webhook_retry_s: tuple[Annotated[float, Field(ge=0)], ...] = Field(

@@ -84,6 +84,9 @@ OnLoraError = Literal["fail", "skip"]
 WebhookEvent = Literal["started", "progress", "succeeded", "failed", "canceled", "expired"]
 ENDS: tuple[WebhookEvent, ...] = ("succeeded", "failed", "canceled", "expired")
 
+#: What it tells it in: a job in an envelope with the event, or a bare prediction of Replicate's.
+WebhookShape = Literal["job", "prediction"]
+
 #: Whom a registered adapter is there for: its owner alone, or everyone.
 Visibility = Literal["private", "public"]
 
@@ -93,6 +96,21 @@ class Webhook(Frozen):
 
     url: str
     events: tuple[WebhookEvent, ...] = ENDS
+    shape: WebhookShape = "job"
+
+
+class SourceImage(Frozen):
+    """The picture that a job starts from; its pixels, fitted to the job's size, lie beside it."""
+
+    #: the id of an upload, or a URL without its secrets
+    reference: str
+    #: of the file as it was sent
+    sha256: str
+    #: of the upright picture before it was fitted, in pixels
+    width: int
+    height: int
+    #: of `num_inference_steps`, how many `strength` leaves to be made
+    steps: int
 
 
 class JobSpec(Frozen):
@@ -120,6 +138,19 @@ class JobSpec(Frozen):
     retry_of: str | None = None
     #: the id of the API key that submitted it, empty without one
     owner: str = ""
+    image: SourceImage | None = None
+    #: how far the pictures may go from `image`, above 0 to 1
+    strength: float | None = None
+
+    @property
+    def steps(self) -> int:
+        """The denoise steps that each picture takes."""
+        return self.image.steps if self.image else self.num_inference_steps
+
+    @property
+    def all_steps(self) -> int:
+        """The denoise steps of all its pictures."""
+        return self.steps * self.num_images
 
     @property
     def group(self) -> str:

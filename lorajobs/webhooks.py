@@ -1,12 +1,10 @@
 """A job's events are announced: signed as Standard Webhooks 1.0 asks, tried again by the outbox."""
 
-import base64
 import json
 import logging
 import random
-import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from standardwebhooks import Webhook
@@ -17,7 +15,9 @@ from lorajobs.guarded_http import Answer, GuardedHttp, Unreachable
 from lorajobs.jobs import Job
 from lorajobs.outbox import Delivery, DeliveryStatus, Verdict
 from lorajobs.settings import Settings
+from lorajobs.spec import WebhookShape
 from lorajobs.store import Housekeeping
+from lorajobs.webhook_secrets import WebhookSecrets
 
 log = logging.getLogger(__name__)
 
@@ -25,13 +25,11 @@ log = logging.getLogger(__name__)
 HOLD_MARGIN_S = 10.0
 #: Receivers refuse large bodies.
 MAX_BODY_BYTES = 20_000
-#: What is left out of a job that is larger, the first first; its `urls.self` has all of it.
-_SPARED = ("input", "warnings", "applied_loras", "outputs")
-
-
-def new_secret() -> str:
-    """A fresh `whsec_` secret of 32 random bytes."""
-    return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
+#: What is left out of a job that is larger, the first first; its own URL has all of it.
+_SPARED: Mapping[WebhookShape, Sequence[str]] = {
+    "job": ("input", "warnings", "applied_loras", "outputs"),
+    "prediction": ("input", "logs", "output"),
+}
 
 
 class WebhookSender:
@@ -40,7 +38,7 @@ class WebhookSender:
     def __init__(
         self,
         settings: Settings,
-        secret: str,
+        secrets: WebhookSecrets,
         housekeeping: Housekeeping,
         http: GuardedHttp,
         document: Callable[[Job], Document],
@@ -48,7 +46,7 @@ class WebhookSender:
     ) -> None:
         """`observe` hears of each try: one of `metrics.DELIVERIES`, and how long it took."""
         self._settings = settings
-        self._signer = Webhook(secret)
+        self._secrets = secrets
         self._housekeeping = housekeeping
         self._http = http
         self._document = document
@@ -103,13 +101,16 @@ class WebhookSender:
     def _post(self, delivery: Delivery, job: Job) -> tuple[int, float]:
         """The answer's status, and the seconds that the receiver asks us to wait."""
         now = datetime.now(UTC)
-        body = webhook_body(delivery.event, now, self._document(job))
+        body = webhook_body(delivery.event, now, self._document(job), shape_of(job))
         headers = {
             "content-type": "application/json",
             "user-agent": "lorajobs",
             "webhook-id": delivery.id,
             "webhook-timestamp": str(int(now.timestamp())),
-            "webhook-signature": self._signer.sign(delivery.id, now, body.decode()),
+            "webhook-signature": " ".join(
+                Webhook(secret).sign(delivery.id, now, body.decode())
+                for secret in self._secrets.of(job.spec.owner).all
+            ),
         }
         within_s = self._settings.webhook_timeout_s
         # Redirects are answers like any other: not 2xx.
@@ -129,16 +130,30 @@ class WebhookSender:
         return delays[delivery.tries - 1] * random.uniform(1.0, 1.2)
 
 
-def webhook_body(event: str, now: datetime, job: Document) -> bytes:
-    """The JSON of an event, at most `MAX_BODY_BYTES`; `truncated` names what was left out."""
+def shape_of(job: Job) -> WebhookShape:
+    """What the job's receiver reads."""
+    return job.spec.webhook.shape if job.spec.webhook else "job"
+
+
+def webhook_body(event: str, now: datetime, job: Document, shape: WebhookShape = "job") -> bytes:
+    """The JSON of an event, at most `MAX_BODY_BYTES`; `truncated` names what was left out.
+
+    `job` is what this shape tells of it.
+    """
     truncated: list[str] = []
+    spared = _SPARED[shape]
     while True:
-        data = job | dict.fromkeys(truncated) | ({"truncated": truncated} if truncated else {})
-        told = {"type": event, "timestamp": now.isoformat().replace("+00:00", "Z"), "data": data}
+        told = job | dict.fromkeys(truncated) | ({"truncated": truncated} if truncated else {})
+        if shape == "job":
+            told = {
+                "type": event,
+                "timestamp": now.isoformat().replace("+00:00", "Z"),
+                "data": told,
+            }
         body = json.dumps(told, separators=(",", ":"), ensure_ascii=False).encode()
-        if len(body) <= MAX_BODY_BYTES or len(truncated) == len(_SPARED):
+        if len(body) <= MAX_BODY_BYTES or len(truncated) == len(spared):
             return body
-        truncated = [*_SPARED[: len(truncated) + 1]]
+        truncated = [*spared[: len(truncated) + 1]]
 
 
 def _failed(result: str) -> Verdict:

@@ -5,8 +5,8 @@ import os
 import secrets
 import signal
 import socket
-from collections.abc import Callable, Collection, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from typing import Any, ClassVar
 
 from celery import bootsteps, signals
@@ -14,40 +14,29 @@ from celery.worker import state as celery_state
 from celery.worker.control import control_command
 
 from lorajobs.adapters.cache import DiskCache
-from lorajobs.adapters.library import Library
-from lorajobs.adapters.registry import RedisLoraRegistry
-from lorajobs.attempt import FOREVER, Bench
-from lorajobs.bases import Bases
-from lorajobs.canary import Canary
 from lorajobs.cancel import COMMAND
 from lorajobs.catalog import Catalog, ModelEntry
 from lorajobs.celery import make_app
 from lorajobs.claim import TicketTask, held_leases
 from lorajobs.drain import DRAIN, RESUME
-from lorajobs.engine.base import Engine, LocalAdapter
-from lorajobs.errors import ConfigError, LoraJobsError, StoreUnavailable
-from lorajobs.fetcher import Fetcher, Fleet
+from lorajobs.engine.base import Engine
+from lorajobs.errors import StoreUnavailable
 from lorajobs.jobs import Lease
+from lorajobs.moderation import require_image_checker
 from lorajobs.parent import Parent
-from lorajobs.redis_client import connect
 from lorajobs.redis_store import open_job_store
 from lorajobs.renewal import LeaseRenewal
 from lorajobs.rescue import rescue
 from lorajobs.settings import Settings
-from lorajobs.spec import AdapterUse
-from lorajobs.storage import open_store
-from lorajobs.store import DRAINING, LeaseStore, WorkerState
-from lorajobs.tasks.generate import GenerateTask
+from lorajobs.store import DRAINING, WorkerState
 from lorajobs.tickets import TicketQueue
+from lorajobs.worker_child import MakeEngine, start
 from lorajobs.worker_page import WorkerPage
 
 log = logging.getLogger(__name__)
 
 #: Seconds between looks for a dead child.
 REAP_S = 0.5
-
-
-MakeEngine = Callable[[ModelEntry, Settings], Engine]
 
 
 def _diffusers(entry: ModelEntry, settings: Settings) -> Engine:
@@ -66,6 +55,7 @@ def run_worker(
     """
     catalog = Catalog.load(settings.config)
     entries = [catalog.require(model) for model in dict.fromkeys(models)]
+    require_image_checker(settings)
     app = make_app(settings)
     store = open_job_store(settings)
     cache = DiskCache.of(settings)
@@ -87,7 +77,7 @@ def run_worker(
     app.steps["consumer"].add(_Renewal)
 
     def start_child(**_: object) -> None:
-        _start_child(parent, make_engine)
+        start(parent, make_engine)
 
     def begin_shutdown(**_: object) -> None:
         # In a signal handler: no locks, no log.
@@ -222,72 +212,3 @@ def resume_worker(state: Any) -> dict[str, str]:  # noqa: ANN401
     for entry in parent.entries:
         consumer.call_soon(consumer.add_task_queue, entry.queue)
     return {"ok": "resumed"}
-
-
-def _start_child(parent: Parent, make_engine: MakeEngine) -> None:
-    """Loads the first base, or that of the child before, then says that the worker is ready."""
-    # Ctrl-C in a terminal reaches the child too; the parent alone decides.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # The promise of the child that this one replaces is not its own; a base may load for long.
-    parent.page.say_alive(FOREVER)
-    try:
-        store = open_job_store(parent.settings)
-        bench = GenerateTask.bench = _open_bench(parent, store, make_engine)
-        bench.bases.engine(parent.shown_base)
-        models = [entry.id for entry in parent.entries]
-        most, report = parent.settings.max_attempts, parent.page.reports.send
-        fleet = Fleet(store, socket.gethostname())
-        Fetcher(store, bench.library, fleet, models, most, report).start()
-        # The pool replaces a child that ends; until the new one is ready the worker is not.
-        Canary(bench.bases, bench.busy, parent.settings.canary_s, lambda: os._exit(1)).start()
-    except Exception as error:
-        # Celery would log it, go on without a base and replace the child for ever.
-        ours = error if isinstance(error, LoraJobsError) else None
-        log.error("the base %s cannot be loaded", parent.shown_base, exc_info=ours is None)
-        parent.page.say_failed(ours.detail if ours else f"{type(error).__name__}: {error}")
-        return
-    parent.page.say_loaded(())
-    parent.page.say_alive(FOREVER)
-    parent.page.say_ready()
-
-
-def _open_bench(parent: Parent, store: LeaseStore, make_engine: MakeEngine) -> Bench:
-    settings, page = parent.settings, parent.page
-    catalog = Catalog.load(settings.config)
-    objects = open_store(settings)
-    registry = RedisLoraRegistry(connect(settings.redis_url))
-    library = Library(settings, catalog, registry, objects)
-
-    def open_engine(model: str) -> Engine:
-        entry = catalog.require(model)
-        engine = make_engine(entry, settings)
-        engine.load()
-        with ExitStack() as held:
-            engine.preload(_preloaded(library, entry, held))
-        return engine
-
-    return Bench(
-        settings=settings,
-        store=store,
-        library=library,
-        bases=Bases(open_engine, page.say_base),
-        objects=objects,
-        page=page,
-    )
-
-
-def _preloaded(library: Library, entry: ModelEntry, held: ExitStack) -> list[LocalAdapter]:
-    """The adapters to pre-load that can be had; one that cannot must not keep the base down."""
-    found = []
-    for lora_id in entry.preload:
-        try:
-            record = library.find(lora_id)
-            if record is None:
-                raise ConfigError(f"models.{entry.id}.preload: no adapter {lora_id!r}")
-            adapter = library.pin(record)
-            use = AdapterUse(adapter=adapter, scale=record.scale)
-            files = [held.enter_context(library.ensure(file)) for file in adapter.files]
-            found.append(LocalAdapter(use, *(file.path for file in files)))
-        except LoraJobsError as error:
-            log.warning("%s is not pre-loaded: %s", lora_id, error.detail)
-    return found

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -28,6 +29,21 @@ settings.load_profile("steady")
 
 from tests.services.valkey import valkey  # noqa: E402
 from tests.services.weed import S3Server, weed  # noqa: E402
+
+TESTS = Path(__file__).parent
+#: Where a file may take a minute; begun last, it would leave the run's other processes idle.
+LONG = ("e2e", "stateful", "engine", "bench")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The folders with long files first; else the order stays."""
+    items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> int:
+    folder = item.path.relative_to(TESTS).parts[0]
+    return LONG.index(folder) if folder in LONG else len(LONG)
 
 
 @pytest.fixture(scope="session")

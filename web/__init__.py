@@ -3,20 +3,25 @@
 from flask import Flask, Response, request
 
 from lorajobs.settings import Settings
-from lorajobs.storage.folder import FolderStore
 from web import errors, gate
 from web.deliveries import deliveries
 from web.deps import EXTENSION, Deps
 from web.events import events
-from web.files import files_of
+from web.files import files
 from web.health import health
+from web.huggingface import huggingface
+from web.images import images
 from web.jobs import jobs
 from web.loras import loras
 from web.metrics import metrics
 from web.models import models
+from web.openai_images import openai_images
 from web.openapi import openapi
+from web.replicate import replicate
 from web.uploads import uploads
 from web.usage import usage
+from web.vllm_omni import vllm_omni
+from web.webhooks import webhooks
 
 __all__ = ["Deps", "create_app"]
 
@@ -38,14 +43,19 @@ def create_app(deps: Deps | None = None) -> Flask:
         models,
         loras,
         uploads,
+        files,
+        images,
         usage,
+        webhooks,
         health,
         metrics,
         openapi,
+        replicate,
+        openai_images,
+        huggingface,
+        vllm_omni,
     ):
         app.register_blueprint(blueprint)
-    if isinstance(deps.objects, FolderStore):
-        app.register_blueprint(files_of(deps.objects))
     errors.register(app)
     gate.register(app)
     app.after_request(_finish)

@@ -7,7 +7,7 @@ from web.deps import deps
 
 
 def json_body() -> bytes:
-    """The raw body.
+    """The raw body of what says that it is JSON.
 
     Raises: UnsupportedMediaType, RequestEntityTooLarge.
     """
@@ -16,6 +16,14 @@ def json_body() -> bytes:
         raise UnsupportedMediaType(
             f"send the body with the Content-Type application/json, not {sent}"
         )
+    return any_body()
+
+
+def any_body() -> bytes:
+    """The raw body, whatever it says that it is.
+
+    Raises: RequestEntityTooLarge.
+    """
     most = deps().settings.max_body_bytes
     # One byte more than allowed: of a chunked body Werkzeug silently keeps what the limit allows.
     request.max_content_length = most + 1

@@ -2,11 +2,13 @@
 
 from flask import g, request
 
+from lorajobs.access_errors import ScopeMissing
 from lorajobs.adapters.view import View
 from lorajobs.api_keys import ApiKey, Caller
 from lorajobs.errors import FieldError, JobNotFound, ValidationFailed
 from lorajobs.jobs import Job
 from lorajobs.request import JobRequest
+from lorajobs.spec import Webhook
 from lorajobs.terms import Once, Terms
 from web.deps import deps
 
@@ -25,6 +27,19 @@ def caller() -> Caller:
     return who
 
 
+def whose(asked: str | None) -> str | None:
+    """The owner of what a list shows, None for everyone: everything that is there unless asked.
+
+    Raises: ScopeMissing.
+    """
+    who = caller()
+    if asked is None:
+        return None if who.sees_all else who.owner
+    if not who.may_see(asked):
+        raise ScopeMissing("only an admin's key may ask for what is another's: leave `owner` out")
+    return asked
+
+
 def own_job(job_id: str) -> Job:
     """The job, if it is there for who asks.
 
@@ -39,7 +54,13 @@ def own_job(job_id: str) -> Job:
 
 def own_loras() -> View:
     """The adapters that are there for who asks."""
-    return View(deps().library, caller())
+    return View(deps().library, deps().uploads, caller())
+
+
+def own_webhook() -> Webhook | None:
+    """Where the jobs of who asks are announced that name no webhook of their own."""
+    key: ApiKey | None = g.key
+    return key.webhook if key else None
 
 
 def terms_of(body: JobRequest) -> Terms:

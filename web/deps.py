@@ -1,22 +1,30 @@
 """What the API needs of the rest of the system, made once per process."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, cast
 
 from flask import current_app, request
 
+from lorajobs.adapters.awaited import AwaitedUploads
 from lorajobs.adapters.library import Library
 from lorajobs.adapters.registry import RedisLoraRegistry
 from lorajobs.api_keys import KeyRing
 from lorajobs.cancel import CancelPush
 from lorajobs.catalog import Catalog
 from lorajobs.events import EventLog, Pace
+from lorajobs.images import Images
 from lorajobs.jobs import Job
+from lorajobs.listeners import Listeners
+from lorajobs.moderation import PromptGate
 from lorajobs.reach import Reach
+from lorajobs.redis_awaited import open_awaited
 from lorajobs.redis_client import connect
 from lorajobs.redis_events import open_events
+from lorajobs.redis_images import open_image_records
 from lorajobs.redis_keys import open_api_keys
+from lorajobs.redis_listeners import open_listeners
+from lorajobs.redis_secrets import open_webhook_secrets
 from lorajobs.redis_store import open_job_store
 from lorajobs.redis_tally import open_tally
 from lorajobs.redis_usage import open_usage
@@ -29,6 +37,7 @@ from lorajobs.submit import Tickets
 from lorajobs.tally import TallyKeeper
 from lorajobs.tickets import TicketQueue
 from lorajobs.usage import UsageKeeper
+from lorajobs.webhook_secrets import WebhookSecrets
 from web.seats import Seats
 
 EXTENSION = "lorajobs"
@@ -61,25 +70,31 @@ class Deps:
     settings: Settings
     catalog: Catalog
     library: Library
+    uploads: AwaitedUploads
     store: JobStore
     events: EventLog
     seats: Seats
+    #: those of all processes
+    listeners: Listeners
     fleet: Fleet
     roster: Roster
     tally: TallyKeeper
     ring: KeyRing
+    secrets: WebhookSecrets
     usage: UsageKeeper
     queue: Broker
     objects: ObjectStore
+    images: Images
     #: tells the worker of a running job to stop it now; raises StoreUnavailable
     push_cancel: Callable[[Job], None]
     #: raises UrlNotAllowed for a webhook that must not be called
     check_webhook: Callable[[str], object]
+    prompts: PromptGate = field(default_factory=PromptGate)
 
     @property
     def pace(self) -> Pace:
         """Of requests that wait."""
-        return Pace(self.settings.heartbeat_s, self.seats.closed)
+        return Pace(self.settings.heartbeat_s, self.seats.beat)
 
     @classmethod
     def open(cls, settings: Settings) -> "Deps":
@@ -95,22 +110,29 @@ class Deps:
         store = open_job_store(settings)
         objects = open_store(settings)
         registry = RedisLoraRegistry(connect(settings.redis_url))
+        listeners = open_listeners(settings)
+        library = Library(settings, catalog, registry, objects)
         return cls(
             settings=settings,
             catalog=catalog,
-            library=Library(settings, catalog, registry, objects),
+            library=library,
+            uploads=AwaitedUploads(settings, library, open_awaited(settings), objects),
             store=store,
             events=open_events(settings),
-            seats=Seats(settings.api_listeners),
+            seats=Seats(settings.api_listeners, listeners),
+            listeners=listeners,
             fleet=store,
             roster=Roster(store.workers),
             tally=open_tally(settings),
             ring=KeyRing(open_api_keys(settings)),
+            secrets=open_webhook_secrets(settings),
             usage=open_usage(settings),
             queue=TicketQueue(app, settings),
             objects=objects,
+            images=Images(settings, open_image_records(settings), objects),
             push_cancel=CancelPush(app),
             check_webhook=Reach.of_webhooks(settings).vet,
+            prompts=PromptGate.of(settings),
         )
 
 

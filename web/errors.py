@@ -41,6 +41,17 @@ class Fault(NamedTuple):
     errors: Sequence[FieldError] = ()
     headers: Mapping[str, str] = MappingProxyType({})
 
+    @property
+    def text(self) -> str:
+        """All that is wrong in one text, a field by a name such as `parameters.width`."""
+        told = (f"{named(e.pointer)}: {e.detail}" if e.pointer else e.detail for e in self.errors)
+        return "; ".join(told) or self.detail
+
+
+def named(pointer: str) -> str:
+    """A JSON pointer in the words of those who know none: `loras.0.id` for `/loras/0/id`."""
+    return pointer.removeprefix("/").replace("/", ".").replace("~1", "/").replace("~0", "~")
+
 
 def problem(fault: Fault, **more: object) -> Response:
     """A problem document."""
@@ -82,10 +93,22 @@ def _fault_of(error: Exception) -> Fault:
     return Fault(500, LoraJobsError.code, LoraJobsError.title, detail)
 
 
+def status_of(error: LoraJobsError | type[LoraJobsError]) -> int:
+    """The HTTP status of an error.
+
+    What failed for a moment while a request was served (an adapter's source, the storage) is
+    not the server's own fault, whatever its class says for a worker.
+    """
+    return 503 if error.retryable and error.status == 500 else error.status
+
+
+def code_of(status: int) -> str:
+    """The code of an error that HTTP itself knows."""
+    return HTTP_CODES.get(status, "internal" if status >= 500 else "bad_request")
+
+
 def _ours(error: LoraJobsError) -> Fault:
-    # What failed for a moment while a request was served (an adapter's source, the storage) is
-    # not the server's own fault, whatever its class says for a worker.
-    status = 503 if error.retryable and error.status == 500 else error.status
+    status = status_of(error)
     if status >= 500:
         _log.error("%s %s: %s", request.method, request.path, error.detail)
     headers = {}
@@ -100,11 +123,11 @@ def _ours(error: LoraJobsError) -> Fault:
 
 def _https(error: HTTPException) -> Fault:
     status = error.code or 500
-    code = HTTP_CODES.get(status, "internal" if status >= 500 else "bad_request")
     title = HTTPStatus(status).phrase
     own = ("Content-Type", "Content-Length")
     headers = {name: value for name, value in error.get_headers() if name not in own}
-    return Fault(status, code, title, _detail(status, error.description or title), headers=headers)
+    detail = _detail(status, error.description or title)
+    return Fault(status, code_of(status), title, detail, headers=headers)
 
 
 def _detail(status: int, description: str) -> str:

@@ -27,12 +27,19 @@ OPEN = frozenset(
         "health.ready",
         "metrics.index",
         "files.show",
+        "files.receive",
         "openapi.document",
         "openapi.page",
     }
 )
+#: Other APIs' pages, by blueprint: their clients show a key whether or not one is needed.
+FOREIGN = frozenset({"huggingface", "openai_images", "replicate", "vllm_omni"})
+#: The second is what older clients of Replicate send.
+_SCHEMES = ("bearer", "token")
 _LOOKING = frozenset({"GET", "HEAD", "OPTIONS"})
 _PROXIED = ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via")
+#: What `curl 0:8000` says: an address that leads nowhere else, and no name that anybody could make.
+_THIS_MACHINE = ("0", "0.0.0.0")
 _WAY_OUT = (
     "send `Authorization: Bearer KEY`; `lorajobs keys create NAME` on the server makes one "
     "(for its own commands and Client: LORAJOBS_API_KEY)"
@@ -66,7 +73,11 @@ def _key() -> ApiKey | None:
     if given is None:
         return None
     scheme, _, shown = given.strip().partition(" ")
-    key = deps().ring.find(shown.strip()) if scheme.lower() == "bearer" else None
+    ring = deps().ring
+    key = ring.find(shown.strip()) if scheme.lower() in _SCHEMES else None
+    if key is None and request.blueprint in FOREIGN and ring.is_empty():
+        # `api_key="none"`: where no key was ever made, none can be meant.
+        return None
     if key is None:
         raise KeyInvalid(f"no such key is in use here, or not any more; {_WAY_OUT}")
     return key
@@ -103,7 +114,7 @@ def _is_on_this_machine() -> bool:
 def _require_own_host() -> None:
     """Refuses a name that somebody made lead here: a page of theirs is asking (DNS rebinding)."""
     host = _host(f"//{request.host}")
-    if not is_loopback(host):
+    if host not in _THIS_MACHINE and not is_loopback(host):
         raise HostRefused(f"without a key this API answers at localhost only, not at {host!r}")
 
 

@@ -1,7 +1,5 @@
 """`/v1/jobs`: submit, look, list, cancel, erase, fetch a picture."""
 
-import base64
-import logging
 from urllib.parse import urlencode
 
 from flask import Blueprint, Response, jsonify, request
@@ -12,23 +10,22 @@ from lorajobs.errors import (
     JobNotFinished,
     OutputNotFound,
     StorageUnavailable,
-    StoreUnavailable,
     UnknownModel,
-    ValidationFailed,
 )
 from lorajobs.field_errors import listed, shown
-from lorajobs.job_page import JobFilter, JobPage
-from lorajobs.jobs import Job, JobStatus, Withheld
+from lorajobs.job_page import JobFilter
+from lorajobs.jobs import Job, Withheld
 from lorajobs.queries import JobQuery, SubmitQuery, WaitQuery
 from lorajobs.request import JobRequest
 from web.body import json_body
-from web.caller import caller, own_job, terms_of
+from web.caller import own_job, terms_of
+from web.cancellation import canceled
 from web.deps import deps, public_url
 from web.dry_run import outlook
+from web.paging import page_of
+from web.query import no_query
 from web.submission import accept, planned, waiting
 from web.waiting import asks_to_wait, await_end
-
-_log = logging.getLogger(__name__)
 
 #: Seconds between two looks at a job that a client is asked to leave.
 POLL_S = 1
@@ -65,11 +62,11 @@ def show(job_id: str) -> Response:
 def index() -> Response:
     """Lists jobs, newest first."""
     query = JobQuery.parse(request.args.to_dict(flat=False))
-    page = _page(query)
-    cursor = _opaque(page.cursor) if page.cursor else None
-    response = jsonify(jobs=[_document(job) for job in page.jobs], next_cursor=cursor)
-    if cursor:
-        more = query.model_dump(mode="json", exclude_none=True) | {"cursor": cursor}
+    where = JobFilter(query.status, _model(query), query.lora, query.owner)
+    page = page_of(where, query.limit, query.cursor)
+    response = jsonify(jobs=[_document(job) for job in page.jobs], next_cursor=page.cursor)
+    if page.cursor:
+        more = query.model_dump(mode="json", exclude_none=True) | {"cursor": page.cursor}
         response.headers["Link"] = f'<{public_url()}/v1/jobs?{urlencode(more)}>; rel="next"'
     return response
 
@@ -77,22 +74,15 @@ def index() -> Response:
 @jobs.post("/<job_id>/cancel")
 def cancel(job_id: str) -> Response:
     """Ends a waiting job (200), asks a running one to stop (202), leaves an ended one (200)."""
-    d = deps()
-    if not caller().sees_all:
-        own_job(job_id)
-    job = d.store.cancel(job_id)
-    if job.status is JobStatus.RUNNING:
-        try:
-            d.push_cancel(job)
-        except StoreUnavailable as error:
-            # The request is recorded; the worker sees it when it next renews its lease.
-            _log.warning("job %s: the cancel was not pushed: %s", job.id, error.detail)
+    no_query()
+    job = canceled(job_id)
     return _answer(job, 200 if job.status.is_terminal else 202)
 
 
 @jobs.delete("/<job_id>")
 def erase(job_id: str) -> Response:
     """Erases an ended job and its pictures."""
+    no_query()
     d = deps()
     job = own_job(job_id)
     if not job.status.is_terminal:
@@ -109,6 +99,7 @@ def erase(job_id: str) -> Response:
 @jobs.get("/<job_id>/outputs/<int:index>")
 def output(job_id: str, index: int) -> Response:
     """Leads to a picture by a freshly signed URL."""
+    no_query()
     d = deps()
     job = own_job(job_id)
     found = next((o for o in job.outputs if o.index == index), None)
@@ -140,18 +131,6 @@ def _respond(job: Job, document: dict[str, object], status: int) -> Response:
     return response
 
 
-def _page(query: JobQuery) -> JobPage:
-    d, who = deps(), caller()
-    owner = None if who.sees_all else who.owner
-    where = JobFilter(query.status, _model(query), query.lora, owner)
-    try:
-        cursor = _transparent(query.cursor) if query.cursor else None
-        return d.store.page(where, query.limit, cursor)
-    except ValueError as error:
-        allowed = "give the `next_cursor` of the page before"
-        raise ValidationFailed("", FieldError("/cursor", allowed)) from error
-
-
 def _model(query: JobQuery) -> str | None:
     """The id of the base model that is asked for."""
     if query.model is None:
@@ -162,13 +141,3 @@ def _model(query: JobQuery) -> str | None:
     known = listed(query.model, catalog.names)
     detail = f"no base model is called {shown(query.model)}; known are {known}"
     raise UnknownModel(detail, FieldError("/model", detail))
-
-
-def _opaque(cursor: str) -> str:
-    """The store's cursor in a form that nobody is tempted to take apart."""
-    return base64.urlsafe_b64encode(cursor.encode()).decode().rstrip("=")
-
-
-def _transparent(cursor: str) -> str:
-    padded = cursor.encode() + b"=" * (-len(cursor) % 4)
-    return base64.b64decode(padded, altchars=b"-_", validate=True).decode()

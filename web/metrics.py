@@ -47,6 +47,7 @@ class _Queues(Collector):
         )
         try:
             tally, workers = self._deps.tally.tally(), self._deps.fleet.workers()
+            listeners = self._deps.listeners.counts()
             up.add_metric(["store"], 1)
         except StoreUnavailable as error:
             # An answer, not an error: Prometheus would take that for an API that is down.
@@ -58,6 +59,7 @@ class _Queues(Collector):
         yield from self._of_bases(bases, workers)
         yield from _of_webhooks(tally)
         yield _gauge("jobs_delayed", "Jobs held back until their next attempt", tally.delayed)
+        yield from _of_listeners(listeners)
         try:
             yield self._tickets()
             up.add_metric(["broker"], 1)
@@ -110,6 +112,13 @@ def _of_webhooks(tally: Tally) -> Iterator[Metric]:
     yield _gauge("webhooks_unsettled", "Webhooks not yet delivered or given up", tally.unsettled)
     yield _gauge("webhooks_due", "Webhooks to be sent now", tally.due)
     yield _gauge("webhooks_overdue", "Webhooks due for more than 30 s", tally.overdue)
+
+
+def _of_listeners(counts: Mapping[str, int]) -> Iterator[Metric]:
+    text = "Requests that follow a job or wait for its end"
+    yield _gauge("listeners", f"{text}, in all processes", sum(counts.values()))
+    most = max(counts.values(), default=0)
+    yield _gauge("listeners_of_fullest", f"{text}, in the process that has most", most)
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

@@ -20,14 +20,19 @@ PAGE = """\
     {%- for one in schema.anyOf or schema.oneOf -%}
       {{ kind(one) }}{{ ' or ' if not loop.last }}
     {%- endfor -%}
+  {%- elif schema.allOf -%}{{ kind(schema.allOf[0]) }}
+  {%- elif 'const' in schema -%}{{ schema.const | tojson }}
   {%- elif schema.enum -%}{{ schema.enum | map('tojson') | join(', ') }}
   {%- elif schema.type == 'array' -%}list of {{ kind(schema['items'] or {}) }}
   {%- elif schema.type is string -%}{{ schema.type }}
   {%- else -%}{{ (schema.type or ['any']) | join(' or ') }}
   {%- endif -%}
 {%- endmacro %}
+{%- set rate = ['RateLimit-Limit', 'RateLimit-Remaining', 'RateLimit-Reset'] -%}
+{%- set quiet = rate + ['X-Content-Type-Options', 'Cache-Control'] -%}
 <h1>{{ api.info.title }} {{ api.info.version }}</h1>
-<p>{{ api.info.summary }} As a file: <a href="/openapi.json"><code>/openapi.json</code></a>.</p>
+<p>{{ api.info.summary }} As a file: <a href="/openapi.json"><code>/openapi.json</code></a>.
+Every answer to who shows a key has {{ rate | join(', ') }}.</p>
 {% for path, methods in api.paths.items() %}{% for method, operation in methods.items() %}
 <h2 id="{{ operation.operationId }}"><code>{{ method | upper }} {{ path }}</code></h2>
 <p>{{ operation.summary }}</p>
@@ -42,6 +47,7 @@ PAGE = """\
 <table>
 {% for status, answer in operation.responses.items() %}
 <tr><td>{{ status }}<td>{{ answer.description }}
+<td>{{ (answer.headers or {}) | reject('in', quiet) | join(', ') }}
 <td>{% for media, content in (answer.content or {}).items() %}
 {{ media }}: {{ kind(content.schema) }}
 {% endfor %}{% endfor %}</table>

@@ -88,12 +88,14 @@ def pictures_of(job: Job) -> list[Picture]:
 
     Raises: OutputNotFound if they were erased meanwhile, StorageUnavailable.
     """
-    return [Picture(output, _read(output)) for output in job.outputs]
+    return [Picture(output, _read(output)) for output in job.pictures]
 
 
 def error_of(error: JobError) -> LoraJobsError:
     """What a job failed with, as if it had been raised here."""
-    kind = next((k for k in _kinds(LoraJobsError) if k.code == error.code), EngineFailed)
+    kinds = _kinds(LoraJobsError)
+    # Its own code, for a class that groups others has that of all that have none.
+    kind = next((k for k in kinds if vars(k).get("code") == error.code), EngineFailed)
     return kind(error.detail)
 
 

@@ -14,7 +14,7 @@ from web.seats import TooManyListeners
 
 _log = logging.getLogger(__name__)
 
-_PREFERENCE = re.compile(r'\s*wait\s*=\s*"?(\d{1,9})"?\s*(?:;.*)?', re.IGNORECASE)
+_PREFERENCE = re.compile(r'\s*wait\s*(?:=\s*"?(\d{1,9})"?\s*)?(?:;.*)?', re.IGNORECASE)
 
 
 def await_end(job: Job, asked_s: float | None) -> Job:
@@ -24,8 +24,8 @@ def await_end(job: Job, asked_s: float | None) -> Job:
     granted while too many others wait, and nothing says that it was.
     Raises: JobNotFound once the job is erased.
     """
-    preferred_s = _preferred_s() if asked_s is None else None
-    wait_s = asked_s if preferred_s is None else preferred_s
+    preference_s = preferred_s() if asked_s is None else None
+    wait_s = asked_s if preference_s is None else preference_s
     if not wait_s or job.status.is_terminal:
         return job
     d = deps()
@@ -41,24 +41,29 @@ def await_end(job: Job, asked_s: float | None) -> Job:
         return job
     finally:
         leave()
-    if preferred_s is not None:
+    if preference_s is not None:
         after_this_request(_applied)
     return job
 
 
 def asks_to_wait(asked_s: float | None) -> bool:
     """True if the query or else the header says so, whether or not there was need to."""
-    return bool(_preferred_s() if asked_s is None else asked_s)
+    return bool(preferred_s() if asked_s is None else asked_s)
 
 
-def _preferred_s() -> int | None:
-    """What `Prefer` asks for, at most what we grant; of several the first counts."""
+def preferred_s(bare_s: int | None = None) -> int | None:
+    """What `Prefer` asks for, at most what we grant; of several the first counts.
+
+    `bare_s` is what a `wait` without a number means: by RFC 7240 nothing, elsewhere something.
+    """
     for wish in ",".join(request.headers.getlist("Prefer")).split(","):
-        if found := _PREFERENCE.fullmatch(wish):
-            return min(int(found[1]), MAX_WAIT_S)
+        found = _PREFERENCE.fullmatch(wish)
+        asked_s = (int(found[1]) if found[1] else bare_s) if found else None
+        if asked_s is not None:
+            return min(asked_s, MAX_WAIT_S)
     return None
 
 
 def _applied(response: Response) -> Response:
-    response.headers["Preference-Applied"] = f"wait={_preferred_s()}"
+    response.headers["Preference-Applied"] = f"wait={preferred_s()}"
     return response

@@ -30,6 +30,9 @@ _WHOLE = (
     {"lokr_w1_a", "lokr_w1_b", "lokr_w2"},
     {"lokr_w1_a", "lokr_w1_b", "lokr_w2_a", "lokr_w2_b"},
 )
+#: Whose inner size is the rank, and whose second axis is the width of the weight.
+_RANKED = ("down", "hada_w1_b", "hada_w2_b", "lokr_w2_b", "lokr_w1_b")
+_WIDE = ("down", "hada_w1_b", "diff")
 #: What may come on top, by a part that must be there.
 _MORE = {
     "alpha": "",
@@ -62,18 +65,17 @@ class Anatomy(NamedTuple):
 def anatomy(header: Header) -> Anatomy:
     """Reads a header's names and shapes."""
     found = keys.inventory(header.tensors)
-    modules = []
+    names: dict[int | None, list[str]] = {}
     ranks = []
     for module, parts in found.modules.items():
-        shapes = {part: header.tensors[name].shape for part, name in parts.items()}
-        modules.append(family.Module(keys.own_name(module), _width(shapes)))
-        if rank := _rank(shapes):
+        names.setdefault(_side(1, _WIDE, parts, header), []).append(module)
+        if rank := _side(0, _RANKED, parts, header):
             ranks.append(rank)
     return Anatomy(
         found,
         ranks,
         sum("alpha" not in parts and "diff" not in parts for parts in found.modules.values()),
-        family.of_adapter(modules),
+        family.of_adapter({w: keys.own_name("\n".join(some)) for w, some in names.items()}),
     )
 
 
@@ -124,8 +126,11 @@ def _require_whole(found: keys.Inventory) -> None:
         )
     if not found.modules:
         raise LoraNoEffect("the file holds no LoRA layers")
+    # Thousands of modules have the same few sets of parts: one of each is looked at.
+    kinds: dict[frozenset[str], str] = {}
     for module, parts in found.modules.items():
-        held = set(parts)
+        kinds.setdefault(frozenset(parts), module)
+    for held, module in kinds.items():
         extra = {part for part in held & _MORE.keys() if not _MORE[part] or _MORE[part] in held}
         if held - extra not in _WHOLE:
             raise LoraShapeMismatch(
@@ -134,16 +139,9 @@ def _require_whole(found: keys.Inventory) -> None:
             )
 
 
-def _width(shapes: Mapping[str, Sequence[int]]) -> int | None:
-    for part in ("down", "hada_w1_b", "diff"):
-        shape = shapes.get(part, ())
-        if len(shape) > 1:
-            return shape[1]
+def _side(axis: int, kinds: Iterable[str], parts: Mapping[str, str], header: Header) -> int | None:
+    """The size along one axis of the first of these parts that has it."""
+    for kind in kinds:
+        if kind in parts and len(shape := header.tensors[parts[kind]].shape) > axis:
+            return shape[axis]
     return None
-
-
-def _rank(shapes: Mapping[str, Sequence[int]]) -> int:
-    for part in ("down", "hada_w1_b", "hada_w2_b", "lokr_w2_b", "lokr_w1_b"):
-        if shapes.get(part):
-            return shapes[part][0]
-    return 0

@@ -6,7 +6,7 @@ applied to the other. The names and shapes are the evidence, never what a file s
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,14 +25,6 @@ HUNYUAN = "HunyuanVideo"
 
 #: What tells a base's family, inside its folder.
 MODEL_INDEX, UNET_CONFIG = "model_index.json", "unet/config.json"
-
-
-class Module(NamedTuple):
-    """One module that an adapter changes: its name with `_` for `.`, and its width if it tells."""
-
-    name: str
-    #: input width of the weight
-    width: int | None
 
 
 class Sign(NamedTuple):
@@ -71,7 +63,8 @@ SIGNS = (
     Sign(PIXART, r"^transformer_blocks_\d+_attn[12]_to_", (1152,)),
     Sign(Z_IMAGE, r"^(layers|noise_refiner|context_refiner)_\d+_attention_"),
 )
-_PATTERNS = tuple((sign, re.compile(sign.name)) for sign in SIGNS)
+#: They search all names of one width at once, one in each line.
+_PATTERNS = tuple((sign, re.compile(sign.name, re.MULTILINE)) for sign in SIGNS)
 
 #: Pipelines of diffusers by how their class begins; the longer ones first.
 _CLASSES = (
@@ -87,15 +80,17 @@ _CLASSES = (
 _TEXT_WIDTHS = {768: SD1, 1024: SD2, 2048: SDXL}
 
 
-def of_adapter(modules: Iterable[Module]) -> str | None:
-    """The one family that the signs point to; None if there is no sign, or they contradict."""
-    found = set()
-    for module in modules:
-        for sign, pattern in _PATTERNS:
-            if sign.family in found or (sign.widths and module.width not in sign.widths):
-                continue
-            if pattern.search(module.name):
-                found.add(sign.family)
+def of_adapter(texts: Mapping[int | None, str]) -> str | None:
+    """The one family that the signs point to; None if there is no sign, or they contradict.
+
+    `texts` are the names of the modules with `_` for `.`, one a line, by the input width of the
+    weight; None: not known.
+    """
+    found = {
+        sign.family
+        for sign, pattern in _PATTERNS
+        if any(pattern.search(texts[width]) for width in sign.widths or texts if width in texts)
+    }
     return found.pop() if len(found) == 1 else None
 
 
@@ -111,10 +106,15 @@ def of_pipeline(name: str, text_width: object) -> str | None:
     return _TEXT_WIDTHS[text_width] if isinstance(text_width, int) else None
 
 
+def class_of(index: Path | None) -> str | None:
+    """The class of a base's pipeline by its `MODEL_INDEX`; None if that does not tell."""
+    name = _json(index).get("_class_name")
+    return name if isinstance(name, str) else None
+
+
 def of_files(index: Path | None, unet: Path | None) -> str | None:
     """The family of a base by its `MODEL_INDEX` and `UNET_CONFIG`; None if they do not tell."""
-    name = _json(index).get("_class_name", "")
-    return of_pipeline(str(name), _json(unet).get("cross_attention_dim"))
+    return of_pipeline(class_of(index) or "", _json(unet).get("cross_attention_dim"))
 
 
 def _json(path: Path | None) -> Mapping[str, object]:

@@ -4,8 +4,9 @@ import json
 import math
 import struct
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from lorajobs.errors import LoraInvalidFile, LoraPickle
 
@@ -14,6 +15,8 @@ MAX_HEADER_BYTES = 16 * 2**20
 #: LoKr of the largest bases has 5,000.
 MAX_TENSORS = 20_000
 MAX_DIMENSIONS = 16
+#: The longest known have 150 letters; looking at one may take the square of its length.
+MAX_NAME = 512
 _FIRST_BYTES = 64 * 2**10
 
 _BITS = {
@@ -36,7 +39,12 @@ _OTHERS = (
     (b"\x1f\x8b", "is a gzip archive"),
     (b"{", "is JSON, not a weight file"),
 )
+_FIELDS = {"dtype", "shape", "data_offsets"}
 _PICKLES = (b"PK\x03\x04", *(bytes((0x80, protocol)) for protocol in range(2, 6)))
+
+
+#: First byte and the one after the last.
+Span = tuple[int, int]
 
 
 class Tensor(NamedTuple):
@@ -44,8 +52,8 @@ class Tensor(NamedTuple):
 
     dtype: str
     shape: tuple[int, ...]
-    #: first byte and the one after the last, counted from `Header.start`
-    span: tuple[int, int]
+    #: counted from `Header.start`
+    span: Span
 
 
 class Header(NamedTuple):
@@ -79,15 +87,21 @@ def scalars(path: Path, header: Header, names: Iterable[str]) -> Sequence[float]
     """The values of tensors with one element, such as alphas; others are left out."""
     found = []
     with path.open("rb") as file:
-        for dtype, shape, (begin, end) in (header.tensors[name] for name in names):
-            if math.prod(shape) != 1 or dtype not in _SCALARS:
-                continue
+        for tensor in (header.tensors[name] for name in names):
+            begin, end = tensor.span
             file.seek(header.start + begin)
-            raw = file.read(end - begin)
-            # bfloat16 is the upper half of a float32.
-            raw = b"\x00\x00" + raw if dtype == "BF16" else raw
-            found.append(float(struct.unpack(_SCALARS[dtype], raw)[0]))
+            value = scalar(tensor, file.read(end - begin))
+            found += [value] if value is not None else []
     return found
+
+
+def scalar(tensor: Tensor, raw: bytes) -> float | None:
+    """The value of a tensor that these bytes are; None if it is not one number."""
+    if tensor.dtype not in _SCALARS or math.prod(tensor.shape) != 1:
+        return None
+    # bfloat16 is the upper half of a float32.
+    raw = b"\x00\x00" + raw if tensor.dtype == "BF16" else raw
+    return float(struct.unpack(_SCALARS[tensor.dtype], raw)[0])
 
 
 def parse_header(start: bytes, size: int, called: str) -> Header | None:
@@ -144,36 +158,49 @@ def _checked(header: object, start: int, data_bytes: int) -> Header:
         raise ValueError("it holds no tensors")
     if len(header) > MAX_TENSORS:
         raise ValueError(f"it holds more than {MAX_TENSORS} tensors")
-    tensors = {name: _tensor(name, entry) for name, entry in header.items()}
+    for name, entry in header.items():
+        _require_described(name, entry)
+    _require_numbers(header)
+    tensors = {
+        name: Tensor(entry["dtype"], tuple(entry["shape"]), tuple(entry["data_offsets"]))
+        for name, entry in header.items()
+    }
+    for name, (dtype, shape, (begin, end)) in tensors.items():
+        if (end - begin) * 8 != math.prod(shape) * _BITS[dtype]:
+            raise ValueError(f"tensor {name!r} has offsets that do not fit its shape")
     _require_gapless(sorted(tensor.span for tensor in tensors.values()), data_bytes)
     return Header(tensors, metadata, start, data_bytes)
 
 
-def _tensor(name: str, entry: object) -> Tensor:
-    if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
+def _require_described(name: str, entry: object) -> None:
+    if len(name) > MAX_NAME:
+        raise ValueError(f"it has a name of {len(name)} letters, allowed are {MAX_NAME}")
+    if not isinstance(entry, dict) or entry.keys() != _FIELDS:
         raise ValueError(f"tensor {name!r} is not described by dtype, shape and data_offsets")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in _BITS:
         raise ValueError(f"tensor {name!r} has the unknown dtype {dtype!r}")
-    if not _naturals(shape) or not _naturals(offsets) or len(offsets) != 2:
+    if not (isinstance(shape, list) and isinstance(offsets, list)):
         raise ValueError(f"tensor {name!r} has a wrong shape or wrong offsets")
-    begin, end = offsets
-    if (end - begin) * 8 != math.prod(shape) * _BITS[dtype]:
-        raise ValueError(f"tensor {name!r} has offsets that do not fit its shape")
-    return Tensor(dtype, tuple(shape), (begin, end))
+    if len(shape) > MAX_DIMENSIONS or len(offsets) != 2:
+        raise ValueError(f"tensor {name!r} has a wrong shape or wrong offsets")
 
 
-def _naturals(value: object) -> bool:
-    # Not value by value: this is asked twice for each of thousands of tensors.
-    return (
-        isinstance(value, list)
-        and len(value) <= MAX_DIMENSIONS
-        and {*map(type, value)} <= {int}
-        and (not value or (min(value) >= 0 and max(value) < 2**63))
-    )
+def _require_numbers(entries: Mapping[str, Mapping[str, list[Any]]]) -> None:
+    # All of them at once: there are thousands, and jobs wait for them.
+    described = entries.values()
+    lists = chain((e["shape"] for e in described), (e["data_offsets"] for e in described))
+    if _are_numbers([*chain.from_iterable(lists)]):
+        return
+    wrong = next(n for n, e in entries.items() if not _are_numbers(e["shape"] + e["data_offsets"]))
+    raise ValueError(f"tensor {wrong!r} has a wrong shape or wrong offsets")
 
 
-def _require_gapless(spans: list[tuple[int, int]], data_bytes: int) -> None:
+def _are_numbers(values: list[Any]) -> bool:
+    return {*map(type, values)} == {int} and min(values) >= 0 and max(values) < 2**63
+
+
+def _require_gapless(spans: list[Span], data_bytes: int) -> None:
     at = 0
     for begin, end in spans:
         if begin != at:

@@ -38,38 +38,51 @@ UNSERVED: Mapping[str, str] = {
     "norm": "a trained normalisation",
 }
 
-_FACTOR = re.compile(
-    r"(?P<module>.+?)\."
-    r"(?:lora_(?P<name>A|B|down|up|mid)|(?:lora\.|lora_linear_layer\.)?(?P<plain>down|up))"
-    r"(?:\.default)?\.weight"
-)
-_OTHER = re.compile(
-    r"(?P<module>.+)\."
-    r"(?P<part>alpha|dora_scale|lora_magnitude_vector"
-    r"|hada_(?:w[12]_[ab]|t[12])|lokr_(?:w[12](?:_[ab])?|t2)|diff"
-    r"|diff_b|w_norm|b_norm|set_weight|reshape_weight|scalar"
-    r"|oft_blocks|oft_diag|oft_R|boft_R|on_input|(?:lora_B|lora_up|lora\.up)\.bias)"
-    r"(?:\.default)?(?:\.weight)?"
-)
-_GLORA = re.compile(r"(?P<module>.+)\.[ab][12]\.weight")
 _TOKENS = re.compile(
     r"(?:clip_[lg]|text_encoders_\d|t5|emb_params|bundle_emb\..+|string_to_param.+)"
-)
-_NORM = re.compile(
-    r"(?P<module>.+)\.(?:query_norm|key_norm|norm_(?:added_)?[qk])\.(?:scale|weight)"
 )
 #: What stands before the name of a denoiser's module.
 _ROOTS = re.compile(
     r"^(?:base_model\.model\.|diffusion_model\.|model\.diffusion_model\.|transformer\.|unet\."
-    r"|lora_unet_|lora_transformer_|lycoris_)+"
+    r"|lora_unet_|lora_transformer_|lycoris_)+",
+    re.MULTILINE,
 )
-_PARTS = {
-    "A": "down",
-    "B": "up",
+
+#: Factors, which are called weights.
+_FACTORS = {
+    "lora_A": "down",
+    "lora_B": "up",
+    "lora_mid": "mid",
+    **{f"{stem}{part}": part for stem in ("", "lora_") for part in ("down", "up")},
+    **{f"lora.{part}": part for part in ("down", "up")},
+    **{f"lora_linear_layer.{part}": part for part in ("down", "up")},
+}
+_OTHERS = {
     "lora_magnitude_vector": "magnitude",
-    "lora_B.bias": "bias",
-    "lora_up.bias": "bias",
-    "lora.up.bias": "bias",
+    **dict.fromkeys(("lora_B.bias", "lora_up.bias", "lora.up.bias"), "bias"),
+    **{part: part for part in ("alpha", "dora_scale", "diff")},
+    **{f"hada_{part}": f"hada_{part}" for part in ("w1_a", "w1_b", "w2_a", "w2_b", "t1", "t2")},
+    **{f"lokr_{part}": f"lokr_{part}" for part in ("w1", "w1_a", "w1_b", "w2", "w2_a", "w2_b")},
+    "lokr_t2": "lokr_t2",
+    **{part: part for part in UNSERVED if part not in ("bias", "glora", "embedding", "norm")},
+}
+_NORMS = ("query_norm", "key_norm", "norm_q", "norm_k", "norm_added_q", "norm_added_k")
+#: How a tensor's name ends, and the part that it is: all that follows the module and a dot.
+_ENDINGS = {
+    **{f"{end}{more}.weight": _FACTORS[end] for end in _FACTORS for more in ("", ".default")},
+    **{
+        f"{end}{more}": _OTHERS[end]
+        for end in _OTHERS
+        for more in ("", ".default", ".weight", ".default.weight")
+    },
+    **{f"{side}{number}.weight": "glora" for side in "ab" for number in "12"},
+    **{f"{norm}.{end}": "norm" for norm in _NORMS for end in ("scale", "weight")},
+}
+#: Ends of endings: a longer one may follow to the left.
+_TAILS = {
+    ending.split(".", number)[-1]
+    for ending in _ENDINGS
+    for number in range(1, 1 + ending.count("."))
 }
 
 
@@ -95,16 +108,22 @@ class Inventory(NamedTuple):
 
 def place(name: str) -> Place | None:
     """Where the tensor of this name belongs; None if no adapter has such names."""
-    if match := _FACTOR.fullmatch(name):
-        part = match["name"] or match["plain"]
-        return Place(match["module"], _PARTS.get(part, part))
-    if match := _OTHER.fullmatch(name):
-        return Place(match["module"], _PARTS.get(match["part"], match["part"]))
-    if match := _GLORA.fullmatch(name):
-        return Place(match["module"], "glora")
-    if match := _NORM.fullmatch(name):
-        return Place(match["module"], "norm")
+    end, part = _cut(name)
+    if part:
+        return Place(name[:end], part)
     return Place(name, "embedding") if _TOKENS.fullmatch(name) else None
+
+
+def _cut(name: str) -> tuple[int, str]:
+    """Where the module ends in a tensor's name, and which part follows; empty if none does."""
+    end, part, at = 0, "", len(name)
+    while (at := name.rfind(".", 0, at)) > 0:
+        ending = name[at + 1 :]
+        if ending in _ENDINGS:
+            end, part = at, _ENDINGS[ending]
+        if ending not in _TAILS:
+            break
+    return end, part
 
 
 def inventory(names: Iterable[str]) -> Inventory:
@@ -112,18 +131,27 @@ def inventory(names: Iterable[str]) -> Inventory:
     modules: dict[str, dict[str, str]] = {}
     extras, unknown = [], []
     for name in names:
-        found = place(name)
-        if name.rpartition(".")[2] in EXTRAS:
+        end, part = _cut(name)
+        if part:
+            module = name[:end]
+        elif name.rpartition(".")[2] in EXTRAS:
             extras.append(name)
-        elif found is None or found.part in modules.get(found.module, ()):
-            unknown.append(name)
+            continue
+        elif _TOKENS.fullmatch(name):
+            module, part = name, "embedding"
         else:
-            modules.setdefault(found.module, {})[found.part] = name
+            unknown.append(name)
+            continue
+        if modules.setdefault(module, {}).setdefault(part, name) != name:
+            unknown.append(name)
     return Inventory(modules, tuple(extras), tuple(unknown))
 
 
 def own_name(module: str) -> str:
-    """A denoiser's module without what trainers put before its name, `_` for every `.`."""
+    """A denoiser's module without what trainers put before its name, `_` for every `.`.
+
+    Of several modules, one a line, each.
+    """
     return _ROOTS.sub("", module).replace(".", "_")
 
 

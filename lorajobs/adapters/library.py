@@ -72,6 +72,15 @@ class Library:
         """
         return self._records.all(caller)
 
+    def draft(self, entry: LoraEntry, caller: Caller, visibility: Visibility) -> LoraRecord:
+        """The registration of an adapter whose file is still to come; nothing is written.
+
+        Raises: ValidationFailed, UnknownModel, StoreUnavailable.
+        """
+        self._records.require_free(entry.id, caller, visibility)
+        base = self._known_base(entry.base) if entry.base else self._base_of(None, entry.id)
+        return _drafted(entry, entry.source, base, caller, visibility)
+
     def register(
         self,
         entry: LoraEntry,
@@ -99,19 +108,7 @@ class Library:
         resolved = self._resolver.resolve(entry.id, source, entry.weight_name, trust, base_rule)
         base = base or self._base_of(resolved.card, entry.id)
         self.require_fit(resolved.adapter, base)
-        record = LoraRecord(
-            id=entry.id,
-            source=str(source),
-            base=base.id,
-            weight_name=entry.weight_name,
-            scale=entry.scale,
-            trigger_words=entry.trigger_words,
-            license=entry.license,
-            created_ms=int(time.time() * 1000),
-            owner=caller.owner,
-            visibility=visibility,
-        )
-        record = _pinned(record, resolved)
+        record = _pinned(_drafted(entry, str(source), base, caller, visibility), resolved)
         self._records.write(record)
         return record
 
@@ -221,6 +218,23 @@ class Library:
             return fits[0]
         detail = f"{where} fits {', '.join(m.id for m in fits)}; give one of them as `base`"
         raise LoraBaseMismatch(detail, FieldError("/base", detail))
+
+
+def _drafted(
+    entry: LoraEntry, source: str, base: ModelEntry, caller: Caller, visibility: Visibility
+) -> LoraRecord:
+    return LoraRecord(
+        id=entry.id,
+        source=source,
+        base=base.id,
+        weight_name=entry.weight_name,
+        scale=entry.scale,
+        trigger_words=entry.trigger_words,
+        license=entry.license,
+        created_ms=int(time.time() * 1000),
+        owner=caller.owner,
+        visibility=visibility,
+    )
 
 
 def _trust_of(record: LoraRecord) -> Trust:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lorajobs.adapters import tokens
-from lorajobs.adapters.bucket import BucketSource
 from lorajobs.adapters.cache import DiskCache, Held
 from lorajobs.adapters.card import Card
 from lorajobs.adapters.family import MODEL_INDEX, UNET_CONFIG, of_files
@@ -14,19 +13,15 @@ from lorajobs.adapters.folder import (
     MAX_CONFIG_BYTES,
     Choice,
     Folder,
-    Source,
     Trust,
     choose,
     peft_config,
 )
 from lorajobs.adapters.header import Header, parse_header, read_header
-from lorajobs.adapters.hub import HubSource
-from lorajobs.adapters.location import Blob, HubFile, Location, S3Version, parse_location
+from lorajobs.adapters.location import Blob, Location, parse_location
 from lorajobs.adapters.looks import Found, Looks
-from lorajobs.adapters.path import PathSource
 from lorajobs.adapters.reference import PathReference, Reference
-from lorajobs.adapters.upload import SCHEME, UploadSource
-from lorajobs.adapters.url import UrlSource
+from lorajobs.adapters.sources import Sources
 from lorajobs.catalog import ModelEntry
 from lorajobs.document import without_secrets
 from lorajobs.errors import (
@@ -43,9 +38,6 @@ from lorajobs.spec import Adapter, Embeddings, PinnedFile
 from lorajobs.storage.base import ObjectStore
 
 CONTENT_TYPE = "application/octet-stream"
-#: Headers of thousands of tensors are a quarter of that, and a submit must not wait longer.
-PROBE_BYTES = 1 << 20
-PROBE_S = 5.0
 
 #: Says which base an adapter is for, given its card and its reference; raises if none fits.
 BaseRule = Callable[[Card | None, str], str | None]
@@ -67,15 +59,7 @@ class Resolver:
         self._objects = objects
         self._cache = DiskCache.of(settings)
         self._looks = Looks()
-        self._hub = HubSource(settings)
-        self._buckets = BucketSource(settings)
-        self._sources: dict[str, Source] = {
-            "hf": self._hub,
-            "s3": self._buckets,
-            "https": UrlSource(settings),
-            "path": PathSource(settings),
-            SCHEME: UploadSource(),
-        }
+        self._sources = Sources(settings, objects)
 
     def resolve(
         self,
@@ -91,7 +75,7 @@ class Resolver:
         """
         where = _shown(lora_id, reference, trust)
         with reported(where):
-            folder = self._sources[reference.scheme].open(reference, trust, where)
+            folder = self._sources.of(reference).open(reference, trust, where)
             base = base_rule(folder.card, folder.where)
             choice = choose(folder.names, weight_name, folder.where)
             # Taken before the bytes: a file that changes in between looks changed ever after.
@@ -118,7 +102,7 @@ class Resolver:
         where = _shown(lora_id, reference, trust)
 
         def look() -> Found:
-            folder = self._sources[reference.scheme].open(reference, trust, where)
+            folder = self._sources.of(reference).open(reference, trust, where)
             names = folder.names
             choice = choose(names, weight_name, folder.where)
             is_flat = not any("/" in name for name in names)
@@ -147,7 +131,7 @@ class Resolver:
             raise LoraNotFound(f"{name}: {error}") from error
 
         def fetch(target: Path) -> None:
-            self._fetch(adapter, location, target, name)
+            self._sources.fetch(adapter, location, target, name)
 
         with reported(name):
             return self._cache.ensure(adapter.sha256, adapter.bytes, fetch, name, ahead=ahead)
@@ -162,7 +146,7 @@ class Resolver:
             if self._cache.has(adapter.sha256):
                 with self.ensure(adapter, ahead=False) as held:
                     return read_header(held.path, "its file")
-            start = self._start(parse_location(adapter.location), adapter.trusted)
+            start = self._sources.start(parse_location(adapter.location), adapter.trusted)
         except (LoraFetchFailed, LoraNotFound, HubGated, OSError, ValueError):
             return None
         return parse_header(start, adapter.bytes, "its file") if start else None
@@ -172,33 +156,11 @@ class Resolver:
         if base.path:
             return of_files(base.path / MODEL_INDEX, base.path / UNET_CONFIG)
         assert base.repo
-        files = (self._hub.cached(base.repo, base.revision, f) for f in (MODEL_INDEX, UNET_CONFIG))
+        files = (
+            self._sources.hub.cached(base.repo, base.revision, f)
+            for f in (MODEL_INDEX, UNET_CONFIG)
+        )
         return of_files(*files)
-
-    def _start(self, location: Location, trusted: bool) -> bytes | None:
-        match location:
-            case HubFile():
-                return self._hub.start(location, trusted, PROBE_BYTES, PROBE_S)
-            case S3Version():
-                return self._buckets.start(location, PROBE_BYTES)
-            case Blob():
-                # Looked at when it was pinned.
-                return None
-
-    def _fetch(self, adapter: PinnedFile, location: Location, target: Path, name: str) -> None:
-        match location:
-            case HubFile():
-                self._hub.fetch(location, adapter.trusted, target)
-            case S3Version():
-                self._buckets.fetch(location, target, self._max_bytes)
-            case Blob():
-                try:
-                    self._objects.fetch(location.key, target, self._max_bytes)
-                except FileNotFoundError as error:
-                    raise LoraNotFound(
-                        f"{name}: its snapshot {location} is not in the object store; "
-                        "register it again, and see that API and workers share one store"
-                    ) from error
 
     def _embeddings(
         self, lora_id: str, folder: Folder, choice: Choice, trust: Trust

@@ -1,25 +1,24 @@
-"""A weight file that a client sends with its registration."""
+"""A weight file that a client sends: with its registration, or ahead to the object store."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 from lorajobs.adapters.card import Card
+from lorajobs.adapters.digest import sha256_of
 from lorajobs.adapters.folder import Pin, Trust
 from lorajobs.adapters.reference import Reference
 from lorajobs.errors import LoraTooLarge
+from lorajobs.storage.base import Body, ObjectStore
+from lorajobs.upload_errors import UploadMismatch
 
 SCHEME = "upload"
 _CHUNK = 1 << 20
 
-
-class Body(Protocol):
-    """What is being sent."""
-
-    def read(self, size: int = -1, /) -> bytes:
-        """The next bytes, empty at the end."""
+#: Writes the bytes into the file, at most so many; errors call them by the text.
+Bring = Callable[[Path, int, str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +27,7 @@ class Upload:
 
     scheme: ClassVar[str] = SCHEME
     name: str
-    body: Body
+    bring: Bring
     #: what two at once differ by
     number: str = field(default_factory=lambda: secrets.token_hex(4))
 
@@ -36,8 +35,35 @@ class Upload:
         return f"{SCHEME}:{self.number}/{self.name}"
 
 
+def sent(body: Body) -> Bring:
+    """Brings what a request holds, as it comes, and stops as soon as it is too large."""
+
+    def bring(target: Path, max_bytes: int, where: str) -> None:
+        size = 0
+        with target.open("wb") as file:
+            while chunk := body.read(_CHUNK):
+                size += len(chunk)
+                if size > max_bytes:
+                    raise LoraTooLarge(f"{where} has more than the {max_bytes} bytes allowed")
+                file.write(chunk)
+
+    return bring
+
+
+def stored(objects: ObjectStore, key: str, size: int, sha256: str) -> Bring:
+    """Brings an object, if it is what was announced: not every store sees to that itself."""
+
+    def bring(target: Path, max_bytes: int, where: str) -> None:
+        objects.fetch(key, target, max_bytes)
+        found = target.stat().st_size, sha256_of(target)
+        if found != (size, sha256):
+            raise UploadMismatch.of(where, size, sha256, *found)
+
+    return bring
+
+
 class UploadSource:
-    """Takes files out of requests."""
+    """Takes files out of requests, or out of the object store."""
 
     def open(self, reference: Reference, trust: Trust, where: str) -> "UploadFolder":
         """The one file."""
@@ -68,11 +94,5 @@ class UploadFolder:
         return None
 
     def copy(self, name: str, target: Path, max_bytes: int) -> None:
-        """Writes the file as it comes, and stops as soon as it is too large."""
-        size = 0
-        with target.open("wb") as file:
-            while chunk := self._upload.body.read(_CHUNK):
-                size += len(chunk)
-                if size > max_bytes:
-                    raise LoraTooLarge(f"{self.where} has more than the {max_bytes} bytes allowed")
-                file.write(chunk)
+        """Writes the file as it comes."""
+        self._upload.bring(target, max_bytes, self.where)

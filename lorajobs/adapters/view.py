@@ -2,24 +2,36 @@
 
 from collections.abc import Sequence
 
+from lorajobs.adapters.awaited import AwaitedUploads
 from lorajobs.adapters.library import Library
 from lorajobs.adapters.registry import LoraRecord
 from lorajobs.api_keys import Caller
 from lorajobs.catalog import ModelEntry
 from lorajobs.jobs import AppliedLora
 from lorajobs.spec import Adapter
+from lorajobs.upload_errors import LoraNotReady
 
 
 class View:
     """What planning a job of this caller asks of the library."""
 
-    def __init__(self, library: Library, caller: Caller) -> None:
+    def __init__(self, library: Library, uploads: AwaitedUploads, caller: Caller) -> None:
         self._library = library
+        self._uploads = uploads
         self._caller = caller
 
     def find(self, lora_id: str) -> LoraRecord | None:
-        """The adapter of this id, if it is there for the caller."""
-        return self._library.find(lora_id, self._caller)
+        """The adapter of this id, if it is there for the caller.
+
+        Raises: LoraNotReady.
+        """
+        found = self._library.find(lora_id, self._caller)
+        if found is None and self._uploads.find(lora_id, self._caller):
+            raise LoraNotReady(
+                f"the file of {lora_id} is still awaited: PUT it to its URL, then POST "
+                f"/v1/loras/{lora_id}/complete"
+            )
+        return found
 
     def records(self) -> Sequence[LoraRecord]:
         """Every adapter that is there for the caller."""

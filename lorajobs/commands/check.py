@@ -141,12 +141,13 @@ def _weights(local: LocalAdapter, entry: ModelEntry | None) -> str:
             lora_file.require_finite(lora_file.load(path, lora_file.header(path)))
         return "all finite"
     from lorajobs.engine import vocabulary
-    from lorajobs.engine.layer import summary
+    from lorajobs.engine.layer import every
     from lorajobs.engine.lora_weights import Reader
     from lorajobs.engine.skeleton import skeleton
+    from lorajobs.engine.summary import summary
 
     base = skeleton(entry.path)
-    told = summary(Reader(base).read(local))
+    told = summary(every(Reader(base).read(local)))
     vocabulary.read(local, base)
     assumed = ", its alpha taken to equal the rank" if told.alpha_assumed else ""
     return f"{told.modules} weights of {entry.id}, all finite, strength {told.strength:g}{assumed}"

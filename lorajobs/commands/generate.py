@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from lorajobs.catalog import Catalog
-from lorajobs.client import ClientError
+from lorajobs.client_errors import ClientError
 from lorajobs.commands.request import body, numbered, picture_options
 from lorajobs.errors import ConfigError
 from lorajobs.processes import programs

@@ -1,6 +1,7 @@
 """Commands for jobs, over the HTTP API."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -10,13 +11,16 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
-from lorajobs.client import TERMINAL, Client, ClientError, Document
+from lorajobs.client import TERMINAL, Client, Document
+from lorajobs.client_errors import ClientError
 from lorajobs.commands.request import body, numbered, picture_options
 from lorajobs.settings import Settings
 
 url_option = click.option(
     "--url", metavar="URL", help="The API.  [default: LORAJOBS_API_URL or http://127.0.0.1:8000]"
 )
+#: A URL, or a picture that the API has already.
+_KEPT = re.compile(r"https?://|image-[0-9a-f]{64}$")
 SUFFIXES = {"image/png": ".png", "image/jpeg": ".jpg", "image/webp": ".webp"}
 out = Console(highlight=False, soft_wrap=True)
 
@@ -42,6 +46,7 @@ def submit(
     Without --watch or -o the id of the job is printed, for `status` and `cancel`.
     """
     with _client(settings, url) as client:
+        asked["image"] = _uploaded(client, asked["image"])
         job = client.submit(body(asked, model or _only_model(client), file))
         _print_warnings(job)
         if not (watch or file):
@@ -80,6 +85,16 @@ def cancel(settings: Settings, job_id: str, url: str | None) -> None:
 def _client(settings: Settings, url: str | None) -> Client:
     key = settings.api_key
     return Client(url or settings.api_url, api_key=key.get_secret_value() if key else None)
+
+
+def _uploaded(client: Client, image: object) -> object:
+    """A URL or id as it is; of a file the id under which the API keeps it now."""
+    if not isinstance(image, str) or _KEPT.match(image):
+        return image
+    try:
+        return client.upload_image(Path(image).expanduser())["id"]
+    except OSError as error:
+        raise ClientError(f"{image} was not read", str(error.strerror)) from error
 
 
 def _only_model(client: Client) -> str:
@@ -121,7 +136,8 @@ def _watch(client: Client, job: Document, file: Path | None) -> int:
 
 
 def _save(client: Client, job: Document, file: Path | None) -> None:
-    outputs = job["outputs"]
+    # Without those that were withheld, of which a warning tells.
+    outputs = [output for output in job["outputs"] if output["url"]]
     suffix = SUFFIXES.get(outputs[0]["content_type"], "")
     files = numbered(file or Path(f"lorajobs-{job['id'][:8]}{suffix}"), len(outputs))
     _print_warnings(job)
@@ -183,7 +199,7 @@ def _table(job: Document) -> Table:
         "completed": job["completed_at"],
         "spent": _seconds(job),
         "warnings": "\n".join(warning["detail"] for warning in job["warnings"]),
-        "pictures": "\n".join(output["url"] for output in job["outputs"]),
+        "pictures": "\n".join(output["url"] or "withheld" for output in job["outputs"]),
     }
     table = Table.grid(padding=(0, 2))
     for name, value in rows.items():

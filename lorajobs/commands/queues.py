@@ -98,13 +98,14 @@ def requeue(settings: Settings, job_id: str) -> None:
     It has the same input, seed and adapter versions, and `retry_of` names the old one.
     """
     from lorajobs.celery import make_app
+    from lorajobs.images import open_images
     from lorajobs.redis_store import open_job_store
     from lorajobs.submit import resubmit
     from lorajobs.tickets import TicketQueue
 
-    catalog = Catalog.load(settings.config)
+    catalog, store = Catalog.load(settings.config), open_job_store(settings)
     tickets = TicketQueue(make_app(settings), settings)
-    out.print(resubmit(job_id, catalog, open_job_store(settings), tickets).id)
+    out.print(resubmit(job_id, catalog, store, tickets, open_images(settings)).id)
 
 
 @click.command()

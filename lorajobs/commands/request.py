@@ -97,6 +97,16 @@ def picture_options(command: F) -> F:
         ),
         click.option("--scheduler", metavar="NAME", help="A diffusers scheduler."),
         click.option(
+            "--image",
+            metavar="FILE|URL",
+            help="A PNG, JPEG or WebP to start from; it also gives the size.",
+        ),
+        click.option(
+            "--strength",
+            type=click.FloatRange(0, 1, min_open=True),
+            help="How far to go from --image.",
+        ),
+        click.option(
             "-o",
             "--output",
             "file",

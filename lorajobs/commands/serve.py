@@ -55,6 +55,7 @@ def up(
     the next `up` goes on with waiting jobs.
     """
     programs.need_worker_packages()
+    _need_checkers(settings)
     served = _models(settings, models)
     found = gpus.chosen(asked_gpus, settings)
     settings, server = _embedded(settings, port, data_dir)
@@ -121,6 +122,7 @@ def courier(settings: Settings) -> int:
 def api(settings: Settings) -> None:
     """Run the HTTP API under gunicorn."""
     Catalog.load(settings.config)
+    _need_checkers(settings)
     _become(programs.api(settings))
 
 
@@ -129,6 +131,14 @@ def api(settings: Settings) -> None:
 def flower(settings: Settings) -> None:
     """Run Flower, the monitor of the queues."""
     _become(programs.flower(settings))
+
+
+def _need_checkers(settings: Settings) -> None:
+    """A process of the group could only say it in its log."""
+    from lorajobs.moderation import PromptGate, require_image_checker
+
+    PromptGate.of(settings)
+    require_image_checker(settings)
 
 
 def _become(program: Program) -> None:

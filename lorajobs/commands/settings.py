@@ -7,6 +7,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from lorajobs.api_keys import key_named
 from lorajobs.settings import Settings
 
 BEGIN, END = "<!-- settings:begin -->", "<!-- settings:end -->"
@@ -32,15 +33,19 @@ def settings_table(settings: Settings, into: Path | None) -> None:
 
 
 @click.command("webhook-secret")
+@click.argument("key", metavar="[ID|NAME]", required=False)
 @click.pass_obj
-def webhook_secret(settings: Settings) -> None:
+def webhook_secret(settings: Settings, key: str | None) -> None:
     """Print the secret that signs webhooks.
 
-    A receiver gives it to its Standard Webhooks library.
+    Those of an API key's jobs, or else of jobs without a key. A receiver gives it to its Standard
+    Webhooks library.
     """
-    from lorajobs.courier import webhook_secret as shared_secret
+    from lorajobs.redis_keys import open_api_keys
+    from lorajobs.redis_secrets import open_webhook_secrets
 
-    click.echo(shared_secret(settings))
+    owner = key_named(open_api_keys(settings), key).id if key else ""
+    click.echo(open_webhook_secrets(settings).of(owner).current)
 
 
 def with_table(text: str) -> str:

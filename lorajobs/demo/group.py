@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from lorajobs.client import Client, ClientError
+from lorajobs.client import Client
+from lorajobs.client_errors import ClientError
 from lorajobs.embedded.ports import free_port
 from lorajobs.processes.child import dies_with_parent
 

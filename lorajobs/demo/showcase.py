@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from lorajobs.client import TERMINAL, Client, ClientError, Document
+from lorajobs.client import TERMINAL, Client, Document
+from lorajobs.client_errors import ClientError
 from lorajobs.demo.group import Group, GroupFailed, running_group
 from lorajobs.demo.sheet import contact_sheet
 from lorajobs.setting_fields import PREFIX

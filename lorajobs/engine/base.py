@@ -6,10 +6,11 @@ from typing import NamedTuple, Protocol
 
 from PIL.Image import Image
 
+from lorajobs.errors import EngineFailed
 from lorajobs.jobs import AppliedLora, JobWarning
 from lorajobs.spec import AdapterUse, JobSpec
 
-#: Called after each denoise step with the steps done of `num_inference_steps * num_images`, the
+#: Called after each denoise step with the steps done of `JobSpec.all_steps`, the
 #: last time before the last decode; what it raises, such as JobCanceled, ends the generation.
 OnStep = Callable[[int], None]
 
@@ -28,6 +29,9 @@ class Picture(NamedTuple):
 
     image: Image
     seed: int
+    #: whether a checker flagged it, so that it must not be shown, and why; None if nobody looked
+    nsfw: bool | None = None
+    reason: str = ""
 
 
 class Generation(NamedTuple):
@@ -77,8 +81,18 @@ class Engine(Protocol):
     def close(self) -> None:
         """Gives back the device's memory; the engine is of no use afterwards."""
 
-    def generate(self, spec: JobSpec, on_step: OnStep) -> Generation:
-        """Makes `num_images` pictures, image i with seed + i.
+    def generate(self, spec: JobSpec, on_step: OnStep, source: Image | None = None) -> Generation:
+        """Makes `num_images` pictures, image i with seed + i, from `source` if `spec.image` is set.
 
         Raises: BadPicture, OutOfMemory, EngineFailed, JobCanceled.
         """
+
+
+def require_source(spec: JobSpec, source: Image | None) -> None:
+    """Refuses to make a picture from text alone that is to start from another, and the reverse.
+
+    Raises: EngineFailed.
+    """
+    size = source.size if source else None
+    if size != ((spec.width, spec.height) if spec.image else None):
+        raise EngineFailed(f"the source picture has the size {size}, not that of the job")

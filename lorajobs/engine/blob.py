@@ -1,10 +1,11 @@
 """An adapter in host memory, packed for one copy to the device: one block, factors by group."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,8 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lorajobs.engine.arena import Arena, Slot, Slots
-from lorajobs.engine.layer import Layer, LowRank, Parts, Summary, summary
+from lorajobs.engine.layer import Layer, LowRank, Parts, every
 from lorajobs.engine.pool import Pool, Room
+from lorajobs.engine.summary import Summary, summary
 from lorajobs.errors import LoraNotApplied
 
 #: Matrix units multiply in steps of this inner size: ranks are filled up with zeros.
@@ -69,6 +71,39 @@ class Bucket:
         )
 
 
+class Shape(NamedTuple):
+    """A bucket without its memory; places in the blob are bytes."""
+
+    group: int
+    slots: Slots
+    strengths: NDArray[np.float32]
+    dtype: torch.dtype
+    #: where the factors begin, and their sizes as a bucket has them
+    down: tuple[int, tuple[int, int, int]]
+    up: tuple[int, tuple[int, int, int]]
+
+    @property
+    def rank(self) -> int:
+        """The inner size, filled up."""
+        return self.up[1][2]
+
+    def bucket(self, blob: Tensor) -> Bucket:
+        """The bucket in this blob."""
+        down, up = (
+            blob[at : at + math.prod(size) * self.dtype.itemsize].view(self.dtype).view(size)
+            for at, size in (self.down, self.up)
+        )
+        return Bucket(self.group, self.slots, self.strengths, down, up)
+
+
+class Entry(NamedTuple):
+    """What decides where one product's factors lie."""
+
+    rank: int
+    dtype: torch.dtype
+    strength: float
+
+
 @dataclass(frozen=True, eq=False)
 class Packed:
     """One adapter, ready for a device."""
@@ -108,55 +143,52 @@ def pack(parts: Parts, arena: Arena, pool: Pool, threads: Executor) -> Packed:
     Raises: LoraNotApplied if it changes a weight that the arena does not hold.
     """
     loose: dict[Slot, Layer] = {}
-    stacks: dict[tuple[int, int, torch.dtype], dict[int, LowRank]] = {}
+    products: dict[Slot, LowRank] = {}
     for component, layers in parts.items():
         for path, layer in layers.items():
             slot = arena.places.get((component, path))
             if slot is None:
                 raise LoraNotApplied(f"{component}.{path} shares its weight with another module")
             if isinstance(layer, LowRank) and layer.down.dtype == layer.up.dtype:
-                key = slot.group, _filled_up(layer.rank), layer.down.dtype
-                stacks.setdefault(key, {})[slot.at] = layer
+                products[slot] = layer
             else:
                 # Out of the file, which may be gone by the time they are used.
                 loose[slot] = layer.with_tensors(torch.clone)
-    order = sorted(stacks, key=lambda key: (key[0], key[1], str(key[2])))
-    sizes = [_size(arena, key, len(stacks[key])) for key in order]
-    room = pool.take(sum(down + up for down, up in sizes))
-    buckets: list[Bucket] = []
-    copies: list[tuple[Array, Array]] = []
-    start = 0
-    for key, (down, up) in zip(order, sizes, strict=True):
-        place = room.bytes[start : start + down], room.bytes[start + down : start + down + up]
-        bucket = _bucket(key, stacks[key], arena, place)
-        buckets.append(bucket)
-        copies += _copies(bucket, [stacks[key][slot] for slot in bucket.slots.tolist()])
-        start += down + up
-    list(threads.map(_copy, (copies[n::_PORTIONS] for n in range(_PORTIONS))))
-    return Packed(room, tuple(buckets), loose, summary(parts))
-
-
-def _size(arena: Arena, key: tuple[int, int, torch.dtype], number: int) -> tuple[int, int]:
-    group, rank, dtype = key
-    _, out, width = arena.groups[group].live.shape
-    return tuple(  # type: ignore[return-value]
-        -(-number * rank * side * dtype.itemsize // _ALIGNED) * _ALIGNED for side in (width, out)
+    shapes, size = shaped(
+        {s: Entry(each.rank, each.down.dtype, each.strength) for s, each in products.items()}, arena
     )
+    room = pool.take(size)
+    buckets = tuple(shape.bucket(room.bytes) for shape in shapes)
+    copies = [
+        copy
+        for bucket in buckets
+        for copy in _copies(
+            bucket, [products[Slot(bucket.group, at)] for at in bucket.slots.tolist()]
+        )
+    ]
+    list(threads.map(_copy, (copies[n::_PORTIONS] for n in range(_PORTIONS))))
+    return Packed(room, buckets, loose, summary(every(parts)))
 
 
-def _bucket(
-    key: tuple[int, int, torch.dtype],
-    stack: Mapping[int, LowRank],
-    arena: Arena,
-    place: tuple[Tensor, Tensor],
-) -> Bucket:
-    group, rank, dtype = key
-    _, out, width = arena.groups[group].live.shape
-    number, slots = len(stack), sorted(stack)
-    down = place[0].view(dtype)[: number * rank * width].view(number, rank, width)
-    up = place[1].view(dtype)[: number * out * rank].view(number, out, rank)
-    strengths = np.array([stack[slot].strength for slot in slots], np.float32)
-    return Bucket(group, np.array(slots, np.int64), strengths, down, up)
+def shaped(entries: Mapping[Slot, Entry], arena: Arena) -> tuple[Sequence[Shape], int]:
+    """The buckets of these products in their order, and the size of the blob in bytes."""
+    stacks: dict[tuple[int, int, torch.dtype], dict[int, float]] = {}
+    for slot, (rank, dtype, strength) in entries.items():
+        stacks.setdefault((slot.group, _filled_up(rank), dtype), {})[slot.at] = strength
+    shapes = []
+    at = 0
+    for key in sorted(stacks, key=lambda key: (key[0], key[1], str(key[2]))):
+        (group, rank, dtype), stack = key, stacks[key]
+        slots, number = sorted(stack), len(stack)
+        _, out, width = arena.groups[group].live.shape
+        down, up = (number, rank, width), (number, out, rank)
+        middle = at + _aligned(math.prod(down) * dtype.itemsize)
+        strengths = np.array([stack[slot] for slot in slots], np.float32)
+        shapes.append(
+            Shape(group, np.array(slots, np.int64), strengths, dtype, (at, down), (middle, up))
+        )
+        at = middle + _aligned(math.prod(up) * dtype.itemsize)
+    return shapes, at
 
 
 def _copies(bucket: Bucket, layers: Sequence[LowRank]) -> Iterator[tuple[Array, Array]]:
@@ -184,3 +216,7 @@ def _copy(copies: Iterable[tuple[Array, Array]]) -> None:
 
 def _filled_up(rank: int) -> int:
     return -(-rank // RANK_STEP) * RANK_STEP
+
+
+def _aligned(size: int) -> int:
+    return -(-size // _ALIGNED) * _ALIGNED

@@ -12,10 +12,10 @@ from lorajobs.engine.base import LocalAdapter
 from lorajobs.engine.blob import Packed
 from lorajobs.engine.fuse import Fuser, Plan, expected_mixed, plan_of
 from lorajobs.engine.host_cache import HostCache
-from lorajobs.engine.layer import Summary
 from lorajobs.engine.packer import Packer
 from lorajobs.engine.placement import Placement
 from lorajobs.engine.rack import Active, applied_lora, content, wanted
+from lorajobs.engine.summary import Summary
 from lorajobs.errors import BaseCorrupt
 from lorajobs.jobs import AppliedLora
 

@@ -7,7 +7,7 @@ Every layer answers `delta_from`; those whose answer does not depend on the base
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import NamedTuple, Self
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -244,28 +244,9 @@ class Dora(Layer):
 Parts = Mapping[str, Mapping[str, Layer]]
 
 
-class Summary(NamedTuple):
-    """What is reported of an adapter's layers."""
-
-    #: how many weights it changes
-    modules: int
-    #: the largest; None if no layer has one
-    rank: int | None
-    #: the largest
-    strength: float
-    #: True if any layer's alpha is
-    alpha_assumed: bool
-
-
-def summary(parts: Parts) -> Summary:
-    """Sums up an adapter, which has at least one layer."""
-    layers = [layer for part in parts.values() for layer in part.values()]
-    return Summary(
-        len(layers),
-        max(layer.rank for layer in layers) or None,
-        max((layer.strength for layer in layers), key=abs),
-        any(layer.alpha_assumed for layer in layers),
-    )
+def every(parts: Parts) -> list[Layer]:
+    """All layers of an adapter."""
+    return [layer for part in parts.values() for layer in part.values()]
 
 
 def _flat(factor: Tensor) -> Tensor:

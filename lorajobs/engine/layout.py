@@ -1,8 +1,8 @@
-"""Where the bytes of an adapter's file go: known once a file with such a header was accounted for.
+"""Where the bytes of an adapter's file go: straight from the page cache to where factors lie.
 
-A header says every name, shape and place, so of two files with one header the second needs no name
-resolved: its bytes are read straight to where the first one's factors lie. What the header does not
-say is looked at each time: every value, and to the bit all that is no factor, such as alphas.
+A header says every name, shape and place, so a second file with the same one needs no name
+resolved. What the header does not say is looked at each time: every value, and to the bit all that
+is no factor, such as alphas.
 """
 
 import os
@@ -15,17 +15,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lorajobs.adapters.header import Header
-from lorajobs.adapters.keys import inventory
-from lorajobs.engine.arena import Arena, Slots
-from lorajobs.engine.blob import Bucket, Packed, bits
-from lorajobs.engine.layer import LowRank, Parts, Summary
+from lorajobs.engine.arena import Arena, Slot
+from lorajobs.engine.blob import Bucket, Entry, Packed, Shape, bits, shaped
 from lorajobs.engine.pool import Pool
+from lorajobs.engine.products import Products
+from lorajobs.engine.summary import Summary, summary
 
 #: A file is read in about so many parts at once, each into at most so many places.
 _PARTS, _PLACES = 16, 1000
-#: What is no factor, bytes: 20,000 alphas are 80,000.
-_MOST_ASIDE = 1 << 18
 #: Bytes of values that one thread looks at.
 _LOOKED_AT = 1 << 22
 _INFINITY = {torch.float16: 0x7C00, torch.bfloat16: 0x7F80, torch.float32: 0x7F800000}
@@ -49,37 +46,6 @@ class Stretch(NamedTuple):
     row: int
     rank: int
     at: int
-
-
-class Shape(NamedTuple):
-    """A bucket without its memory; places in the blob are bytes."""
-
-    group: int
-    slots: Slots
-    strengths: NDArray[np.float32]
-    dtype: torch.dtype
-    down: tuple[int, torch.Size]
-    up: tuple[int, torch.Size]
-
-    @classmethod
-    def of(cls, bucket: Bucket, packed: Packed) -> "Shape":
-        """That of a bucket of this adapter."""
-        return cls(
-            bucket.group,
-            bucket.slots,
-            bucket.strengths,
-            bucket.down.dtype,
-            (packed.offset(bucket.down), bucket.down.shape),
-            (packed.offset(bucket.up), bucket.up.shape),
-        )
-
-    def bucket(self, blob: Tensor) -> Bucket:
-        """The bucket in this blob."""
-        down, up = (
-            blob[at : at + size.numel() * self.dtype.itemsize].view(self.dtype).view(size)
-            for at, size in (self.down, self.up)
-        )
-        return Bucket(self.group, self.slots, self.strengths, down, up)
 
 
 class Layout(NamedTuple):
@@ -121,87 +87,39 @@ class Layout(NamedTuple):
         return packed if _is_finite(packed, threads) and _acts(packed) else None
 
 
-def learned(packed: Packed, parts: Parts, arena: Arena, header: Header) -> Layout | None:
-    """The layout that took a file of this header to `packed`, which was made of `parts`.
+def laid_out(products: Products, arena: Arena) -> Layout | None:
+    """The way from this file, and from all that differ in the factors' values alone.
 
-    None if not every tensor went to its place as it is: factors that were computed, or a format
-    that is no plain product of two factors.
+    None if it changes a weight that the arena does not hold.
     """
-    if packed.loose:
+    found = {arena.places.get((each.component, each.path)): each for each in products.factors}
+    slots = {slot: product for slot, product in found.items() if slot is not None}
+    if len(slots) < len(products.factors):
         return None
-    places = _Places(header)
-    stretches = []
-    for number, bucket in enumerate(packed.buckets):
-        group = arena.groups[bucket.group]
-        for row, slot in enumerate(bucket.slots.tolist()):
-            layer = parts[group.component][group.paths[slot]]
-            if not isinstance(layer, LowRank):
-                return None
-            places.take(layer.down, packed.offset(bucket.down[row]))
-            if layer.rank == bucket.rank:
-                places.take(layer.up, packed.offset(bucket.up[row]))
-            else:
-                stretches.append(Stretch(number, row, layer.rank, places.take(layer.up, None)))
-    same = places.rest()
-    if same is None or not places.are_whole:
-        return None
-    return Layout(
-        packed.blob.nbytes,
-        places.aside,
-        header.bytes,
-        list(_portions(places.pieces, header.bytes)),
-        stretches,
-        [Shape.of(bucket, packed) for bucket in packed.buckets],
-        same,
-        packed.summary,
-    )
-
-
-class _Places:
-    """Gives each byte of a file its place, once."""
-
-    def __init__(self, header: Header) -> None:
-        self.pieces: list[Piece] = []
-        self.aside = 0
-        #: False once a factor came that is no tensor of the file as it is
-        self.are_whole = True
-        self._header = header
-        self._left = {tensor.span: name for name, tensor in header.tensors.items()}
-        self._file: torch.UntypedStorage | None = None
-
-    def take(self, factor: Tensor, at: int | None) -> int:
-        """A factor goes to this place in the blob, or else beside it; returns the place."""
-        storage = factor.untyped_storage()
-        self._file = self._file or storage
-        begin = int(factor.storage_offset()) * factor.itemsize - self._header.start
-        span = begin, begin + int(factor.nbytes)
-        is_mapped = storage.nbytes() == self._header.start + self._header.bytes
-        is_same = storage.data_ptr() == self._file.data_ptr()
-        if not (is_mapped and is_same and factor.is_contiguous() and span in self._left):
-            self.are_whole = False
-        self._left.pop(span, None)
-        place = self.aside if at is None else at
-        self.pieces.append(Piece(*span, at is not None, place))
-        if at is None:
-            self.aside += -(-factor.nbytes // _ALIGNED) * _ALIGNED
-        return place
-
-    def rest(self) -> bytes | None:
-        """Puts what is left beside the blob and returns its bytes; None if it matters more."""
-        found = inventory(self._left.values())
-        alphas = {parts.get("alpha") for parts in found.modules.values()}
-        size = sum(end - begin for begin, end in self._left)
-        if self._file is None or size > _MOST_ASIDE:
-            return None
-        if not {*self._left.values()} <= {*found.extras, *alphas}:
-            return None
-        file = torch.empty(0, dtype=torch.uint8).set_(self._file)[self._header.start :].numpy()
-        same = b""
-        for begin, end in sorted(self._left):
-            self.pieces.append(Piece(begin, end, False, self.aside))
-            self.aside += end - begin
-            same += file[begin:end].tobytes()
-        return same
+    shapes, size = shaped({s: Entry(p.rank, p.dtype, p.strength) for s, p in slots.items()}, arena)
+    pieces: list[Piece] = []
+    stretches: list[Stretch] = []
+    aside = 0
+    for number, shape in enumerate(shapes):
+        (down, (_, rank, width)), (up, (_, out, _)) = shape.down, shape.up
+        for row, at in enumerate(shape.slots.tolist()):
+            product = slots[Slot(shape.group, at)]
+            step = row * rank * shape.dtype.itemsize
+            pieces.append(Piece(*product.down.span, True, down + step * width))
+            if product.rank == rank:
+                pieces.append(Piece(*product.up.span, True, up + step * out))
+                continue
+            begin, end = product.up.span
+            pieces.append(Piece(begin, end, False, aside))
+            stretches.append(Stretch(number, row, product.rank, aside))
+            aside += -(-(end - begin) // _ALIGNED) * _ALIGNED
+    for name, held in products.others.items():
+        pieces.append(Piece(*products.header.tensors[name].span, False, aside))
+        aside += len(held)
+    same = b"".join(products.others.values())
+    total = products.header.bytes
+    portions = list(_portions(pieces, total))
+    return Layout(size, aside, total, portions, stretches, shapes, same, summary(products.factors))
 
 
 def _portions(pieces: Sequence[Piece], size: int) -> Iterator[Sequence[Piece]]:

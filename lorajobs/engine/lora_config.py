@@ -3,7 +3,9 @@
 import json
 import math
 from collections.abc import Mapping
-from typing import Annotated, Literal, TypeVar
+from functools import cached_property
+from operator import itemgetter
+from typing import Annotated, Generic, Literal, TypeVar
 
 from pydantic import AliasChoices, BaseModel, Field, ValidationError
 
@@ -45,14 +47,22 @@ class LoraConfig(BaseModel, extra="ignore"):
         `rank` 0 means that the layer has none, as a LoKr of two whole halves.
         Raises: LoraShapeMismatch if the configuration and the file disagree on the rank.
         """
-        declared = _look_up(self.rank_pattern, module, self.r)
+        declared = self._ranks.find(module, self.r)
         if declared is not None and rank and declared != rank:
             raise LoraShapeMismatch(f"its configuration says rank {declared}, {module} has {rank}")
-        alpha = _look_up(self.alpha_pattern, module, self.lora_alpha)
+        alpha = self._alphas.find(module, self.lora_alpha)
         divisor = rank or declared
         if alpha is None or not divisor:
             return None
         return alpha / (math.sqrt(divisor) if self.use_rslora else divisor)
+
+    @cached_property
+    def _ranks(self) -> "_Patterns[int]":
+        return _Patterns(self.rank_pattern)
+
+    @cached_property
+    def _alphas(self) -> "_Patterns[float]":
+        return _Patterns(self.alpha_pattern)
 
 
 def from_folder(adapter_config: Mapping[str, object]) -> LoraConfig:
@@ -97,12 +107,40 @@ def _parsed(fields: Mapping[str, object]) -> LoraConfig:
     return config
 
 
-def _look_up(patterns: Mapping[str, V], module: str, default: V | None) -> V | None:
-    for pattern, value in patterns.items():
-        # PEFT takes regular expressions; a hostile one can run for ever, and files use names.
-        name = pattern.removeprefix("^").removesuffix("$").replace("\\.", ".")
-        if not name.replace(".", "").replace("_", "").isalnum():
-            raise LoraUnsupported(f"adapter configuration: the pattern {pattern!r} is not a name")
-        if module == name or (not pattern.startswith("^") and module.endswith(f".{name}")):
-            return value
-    return default
+class _Patterns(Generic[V]):
+    """PEFT's patterns, of which the first that fits a module counts."""
+
+    def __init__(self, patterns: Mapping[str, V]) -> None:
+        #: by a module's path, and by any end of it; with the place in the order
+        self._whole: dict[str, tuple[int, V]] = {}
+        self._ends: dict[str, tuple[int, V]] = {}
+        self._no_name: str | None = None
+        self._is_empty = not patterns
+        for number, (pattern, value) in enumerate(patterns.items()):
+            # PEFT takes regular expressions; a hostile one can run for ever, and files use names.
+            name = pattern.removeprefix("^").removesuffix("$").replace("\\.", ".")
+            if not name.replace(".", "").replace("_", "").isalnum():
+                self._no_name = pattern
+                break
+            fitting = self._whole if pattern.startswith("^") else self._ends
+            fitting.setdefault(name, (number, value))
+
+    def find(self, module: str, default: V | None) -> V | None:
+        """The value for a module.
+
+        Raises: LoraUnsupported if no name fits, and a pattern follows that is none.
+        """
+        if self._is_empty:
+            return default
+        found = [self._whole[module]] if module in self._whole else []
+        rest = module if self._ends else ""
+        while rest:
+            found += [self._ends[rest]] if rest in self._ends else []
+            rest = rest.partition(".")[2]
+        if found:
+            return min(found, key=itemgetter(0))[1]
+        if self._no_name is not None:
+            raise LoraUnsupported(
+                f"adapter configuration: the pattern {self._no_name!r} is not a name"
+            )
+        return default

@@ -1,5 +1,6 @@
 """The tensors of a safetensors file, as views into one piece of memory."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ from lorajobs.adapters.header import Header, read_header
 from lorajobs.errors import LoraInvalidFile
 from lorajobs.lora_errors import LoraNotFinite, LoraUnsupported
 
-_DTYPES = {
+DTYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
     "F16": torch.float16,
@@ -52,18 +53,19 @@ def header(path: Path) -> Header:
         raise LoraInvalidFile(f"the file cannot be read: {error}") from error
 
 
-def load(path: Path, header: Header) -> LoraFile:
-    """Reads a file whole, in one piece, given its checked header.
+def load(path: Path, header: Header, only: Iterable[str] | None = None) -> LoraFile:
+    """Reads a file whole, in one piece, given its checked header; or `only` some of its tensors.
 
     Raises: LoraInvalidFile, LoraUnsupported naming a tensor of a dtype that has no place in an
     adapter.
     """
     whole = _mapped(path, header)
     tensors = {}
-    for name, (dtype, shape, (begin, end)) in header.tensors.items():
-        if dtype not in _DTYPES:
+    for name in header.tensors if only is None else only:
+        dtype, shape, (begin, end) = header.tensors[name]
+        if dtype not in DTYPES:
             raise LoraUnsupported(f"{name} has the dtype {dtype}, which no adapter has")
-        kind = _DTYPES[dtype]
+        kind = DTYPES[dtype]
         # A view needs an aligned start, which the format does not promise.
         part = whole[begin:end]
         part = part.clone() if part.storage_offset() % kind.itemsize else part

@@ -47,12 +47,16 @@ def build(parts: Mapping[str, Tensor], weight: Shape, configured: Strength) -> L
     except (RuntimeError, IndexError) as error:
         shapes = {part: tuple(tensor.shape) for part, tensor in parts.items()}
         raise LoraShapeMismatch(f"its parts do not fit each other: {shapes}") from error
-    strength, assumed = _strength(parts, rank, configured)
-    made = _replaced(made, strength, assumed=assumed)
+    made = _replaced(made, *_strength(parts, rank, configured))
     magnitude = _magnitude(parts, made.shape)
     if magnitude is None:
         return made
-    return Dora(direction=made, magnitude=magnitude, strength=made.strength, alpha_assumed=assumed)
+    return Dora(
+        direction=made,
+        magnitude=magnitude,
+        strength=made.strength,
+        alpha_assumed=made.alpha_assumed,
+    )
 
 
 def _additive(parts: Mapping[str, Tensor], weight: Shape) -> tuple[Additive, int]:
@@ -126,23 +130,30 @@ def _folded(middle: Tensor, right: Tensor, weight: Shape) -> Tensor:
 
 
 def _strength(parts: Mapping[str, Tensor], rank: int, configured: Strength) -> tuple[float, bool]:
-    """What the product is multiplied with, and whether that had to be assumed."""
     if "diff" in parts:
         return 1.0, False
-    if "alpha" not in parts:
+    alpha = parts.get("alpha")
+    if alpha is not None and alpha.numel() != 1:
+        raise LoraShapeMismatch(f"its alpha has the shape {tuple(alpha.shape)}")
+    return strength(None if alpha is None else float(alpha), rank, configured)
+
+
+def strength(alpha: float | None, rank: int, configured: Strength) -> tuple[float, bool]:
+    """What a product of this rank is multiplied with, and whether that had to be assumed.
+
+    Raises: LoraNotFinite.
+    """
+    if alpha is None:
         told = configured(rank)
         # Without any alpha it equals the rank, as diffusers and PEFT take it.
         return (1.0, True) if told is None else (told, False)
-    alpha = parts["alpha"]
-    if alpha.numel() != 1:
-        raise LoraShapeMismatch(f"its alpha has the shape {tuple(alpha.shape)}")
-    if not math.isfinite(float(alpha)):
-        raise LoraNotFinite(f"its alpha is {float(alpha)}")
+    if not math.isfinite(alpha):
+        raise LoraNotFinite(f"its alpha is {alpha}")
     # LyCORIS writes an alpha for two whole halves too, and leaves it out of its mathematics.
-    return (float(alpha) / rank, False) if rank else (1.0, False)
+    return (alpha / rank, False) if rank else (1.0, False)
 
 
-def _replaced(made: Additive, strength: float, *, assumed: bool) -> Additive:
+def _replaced(made: Additive, strength: float, assumed: bool) -> Additive:
     fields = {name: getattr(made, name) for name in made.__dataclass_fields__}
     return type(made)(**(fields | {"strength": strength, "alpha_assumed": assumed}))
 

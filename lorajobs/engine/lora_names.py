@@ -1,5 +1,6 @@
 """Which weights of a base an adapter's modules stand for, however its trainer called them."""
 
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -31,6 +32,8 @@ _FLAT = (
     ("lycoris_", ""),
 )
 _DENOISERS = ("unet", "transformer")
+#: Some trainers' favourite sets of modules: one that diffusers converts takes a second.
+_REMEMBERED = 16
 
 
 class Module(NamedTuple):
@@ -58,9 +61,18 @@ class Names:
         self._targets = targets
         self._flat = {name: _flattened(paths) for name, paths in targets.items()}
         self._denoiser = next((name for name in _DENOISERS if name in targets), None)
+        self._spots: OrderedDict[tuple[Module, ...], Mapping[str, Sequence[Spot]]] = OrderedDict()
 
     def spots(self, modules: Iterable[Module]) -> Mapping[str, Sequence[Spot]]:
         """The weights behind each module, by its name; a module without any is left out."""
+        key = tuple(modules)
+        if key not in self._spots:
+            self._spots[key] = self._found(key)
+            while len(self._spots) > _REMEMBERED:
+                self._spots.popitem(last=False)
+        return self._spots[key]
+
+    def _found(self, modules: Iterable[Module]) -> Mapping[str, Sequence[Spot]]:
         found: dict[str, Sequence[Spot]] = {}
         foreign = []
         for module in modules:

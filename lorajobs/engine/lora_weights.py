@@ -8,6 +8,7 @@ whole adapter.
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 
 import torch
 from diffusers import DiffusionPipeline
@@ -15,12 +16,14 @@ from torch import Tensor
 
 from lorajobs.adapters.anatomy import anatomy, listed, require
 from lorajobs.adapters.family import of_pipeline
+from lorajobs.adapters.header import Header
 from lorajobs.adapters.keys import Inventory
-from lorajobs.engine import lora_file, lora_layers
+from lorajobs.engine import lora_file, lora_layers, products
 from lorajobs.engine.base import LocalAdapter
-from lorajobs.engine.layer import Dora, Full, Hadamard, Kronecker, Layer, LowRank, Parts
+from lorajobs.engine.layer import Dora, Full, Hadamard, Kronecker, Layer, LowRank, Parts, every
 from lorajobs.engine.lora_config import LoraConfig, from_folder, from_header
 from lorajobs.engine.lora_names import Module, Names, Spot, Targets
+from lorajobs.engine.products import Product, Products
 from lorajobs.errors import LoraRefused
 from lorajobs.lora_errors import (
     LoraNoEffect,
@@ -58,19 +61,57 @@ class Reader:
 
     def _read(self, adapter: LocalAdapter) -> Parts:
         header = lora_file.header(adapter.path)
-        found = anatomy(header)
-        require(found, self.family)
+        inventory = self._inventory(header)
         file = lora_file.load(adapter.path, header)
         lora_file.require_finite(file)
-        if found.inventory.extras:
-            name = adapter.use.adapter.id
-            log.info("%s: left out, harmless: %s", name, listed(found.inventory.extras))
         config = _Config(adapter.use.adapter.peft_config, file.metadata)
         parts: dict[str, dict[str, Layer]] = {}
-        for spot, layer in self._placed(found.inventory, file.tensors, config):
+        for spot, layer in self._placed(inventory, file.tensors, config):
             parts.setdefault(spot.component, {})[spot.path] = layer
         _require_effect(parts)
+        _tell(adapter, inventory)
         return parts
+
+    def products(self, adapter: LocalAdapter) -> Products | None:
+        """What a file does, if its header, alphas and extras tell: the factors are not read.
+
+        None if any layer is more than a plain product for one whole weight, and for all that `read`
+        refuses except for the factors' values.
+        """
+        try:
+            return self._products(adapter)
+        except LoraRefused:
+            return None
+
+    def _products(self, adapter: LocalAdapter) -> Products | None:
+        header = lora_file.header(adapter.path)
+        inventory = self._inventory(header)
+        pairs = products.pairs(inventory, header)
+        held = products.held(adapter.path, header, inventory)
+        if pairs is None or held is None:
+            return None
+        alphas = products.alphas(inventory, header, held)
+        lora_file.require_finite(lora_file.load(adapter.path, header, inventory.extras))
+        spots = self._spots(inventory, {module: up.shape[0] for module, (_, up) in pairs.items()})
+        config = _Config(adapter.use.adapter.peft_config, header.metadata)
+        factors = []
+        for module, (down, up) in pairs.items():
+            spot = spots[module][0]
+            alpha = alphas.get(module)
+            strong = lora_layers.strength(alpha, down.shape[0], config.strength(spot))
+            product = Product(spot.component, spot.path, down, up, *strong)
+            if spot.rows is not None or not product.fits(self.targets[spot.component][spot.path]):
+                return None
+            factors.append(product)
+        if any(config.of(component).use_dora for component in {each.component for each in factors}):
+            return None
+        _tell(adapter, inventory)
+        return Products(header, factors, held)
+
+    def _inventory(self, header: Header) -> Inventory:
+        found = anatomy(header)
+        require(found, self.family)
+        return found.inventory
 
     def _placed(
         self, inventory: Inventory, tensors: Mapping[str, Tensor], config: "_Config"
@@ -79,13 +120,17 @@ class Reader:
             module: {part: tensors[name] for part, name in names.items()}
             for module, names in inventory.modules.items()
         }
+        spots = self._spots(inventory, {name: lora_layers.rows(it) for name, it in held.items()})
+        for module, parts in held.items():
+            yield from self._split(module, parts, spots[module], config)
+
+    def _spots(self, inventory: Inventory, rows: Mapping[str, int]) -> Mapping[str, Sequence[Spot]]:
         spots = self._names.spots(
-            Module(module, next(iter(names.values())), lora_layers.rows(held[module]))
+            Module(module, next(iter(names.values())), rows[module])
             for module, names in inventory.modules.items()
         )
         self._require_all(inventory, spots)
-        for module, parts in held.items():
-            yield from self._split(module, parts, spots[module], config)
+        return spots
 
     def _split(
         self,
@@ -96,15 +141,10 @@ class Reader:
     ) -> Iterator[tuple[Spot, Layer]]:
         """The layer of one module of the file, cut into the weights that it stands for."""
         first = spots[0]
-        of_first = config.of(first.component)
         weight = self.targets[first.component][first.path]
-
-        def strength(rank: int) -> float | None:
-            return of_first.strength(first.path, rank)
-
         try:
-            whole = lora_layers.build(parts, weight, strength)
-            if of_first.use_dora and not isinstance(whole, Dora):
+            whole = lora_layers.build(parts, weight, config.strength(first))
+            if config.of(first.component).use_dora and not isinstance(whole, Dora):
                 raise LoraUnsupported("its configuration says DoRA, but it has no magnitude")
             for spot in spots:
                 layer = whole if spot.rows is None else whole.rows(spot.rows)
@@ -121,19 +161,20 @@ class Reader:
             raise LoraUnsupported(f"{module}: {error}") from error
 
     def _require_all(self, inventory: Inventory, spots: Mapping[str, Sequence[Spot]]) -> None:
-        strange = [module for module in inventory.modules if module not in spots]
+        strange = inventory.modules.keys() - spots.keys()
         taken: dict[tuple[str, str], str] = {}
         doubled = [
             f"{module} beside {owner}"
             for module, there in spots.items()
-            for spot in there
-            if (owner := taken.setdefault(spot[:2], module)) != module
+            for component, path, _ in there
+            if (owner := taken.setdefault((component, path), module)) != module
         ]
         of = len(inventory.modules)
         base = self.family or "this base"
         if strange:
             raise LoraUnknownKeys(
-                f"{len(strange)} of its {of} modules fit no module of {base}: {listed(strange)}"
+                f"{len(strange)} of its {of} modules fit no module of {base}: "
+                + listed(module for module in inventory.modules if module in strange)
             )
         if doubled:
             raise LoraUnknownKeys(f"it changes the same weights twice: {listed(doubled)}")
@@ -154,6 +195,10 @@ class _Config:
             self._known[component] = from_header(self._metadata, component)
         return self._known[component]
 
+    def strength(self, spot: Spot) -> lora_layers.Strength:
+        """What it gives the layer of one weight."""
+        return partial(self.of(spot.component).strength, spot.path)
+
 
 def _targets(pipe: DiffusionPipeline) -> Targets:
     """The linear and convolution weights of a bare pipeline's adaptable components."""
@@ -170,9 +215,13 @@ def _targets(pipe: DiffusionPipeline) -> Targets:
     }
 
 
+def _tell(adapter: LocalAdapter, inventory: Inventory) -> None:
+    if inventory.extras:
+        log.info("%s: left out, harmless: %s", adapter.use.adapter.id, listed(inventory.extras))
+
+
 def _require_effect(parts: Parts) -> None:
-    layers = (layer for part in parts.values() for layer in part.values())
-    if not any(_acts(layer) for layer in layers):
+    if not any(_acts(layer) for layer in every(parts)):
         raise LoraNoEffect("all its weights are zero, so it cannot change anything")
 
 

@@ -7,23 +7,36 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from hashlib import sha256
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from lorajobs.adapters.header import MAX_HEADER_BYTES, unique
-from lorajobs.engine import lora_file
 from lorajobs.engine.arena import Arena
 from lorajobs.engine.base import LocalAdapter
 from lorajobs.engine.blob import Packed, pack
-from lorajobs.engine.layout import Layout, learned
+from lorajobs.engine.layer import Parts
+from lorajobs.engine.layout import Layout, laid_out
 from lorajobs.engine.lora_config import HEADER_KEY
 from lorajobs.engine.pool import Pool
-from lorajobs.engine.rack import Read
+from lorajobs.engine.products import Products
 
 #: One core uses a small part of what the memory can take.
 _THREADS = 16
 #: Layouts that are remembered: some trainers' favourite ranks and targets, about 1 MB each.
 _LAYOUTS = 64
 _METADATA = '{"__metadata__":'
+
+
+class Source(Protocol):
+    """What accounts for every tensor of a file; see `lorajobs.engine.lora_weights.Reader`."""
+
+    def read(self, adapter: LocalAdapter) -> Parts:
+        """All layers, every value looked at.
+
+        Raises: LoraRefused and LoraNotApplied.
+        """
+
+    def products(self, adapter: LocalAdapter) -> Products | None:
+        """What a file does by its header; None if that does not tell, or it is refused."""
 
 
 class Opened(NamedTuple):
@@ -38,11 +51,11 @@ class Opened(NamedTuple):
 
 
 class Packer:
-    """Reads each file strictly, or, after one with the same header, straight to its place."""
+    """Reads a file straight to its place if its header tells that, else strictly."""
 
-    def __init__(self, read: Read, arena: Arena, pool: Pool) -> None:
-        """`read` accounts for every tensor; what it refuses is never packed."""
-        self._read = read
+    def __init__(self, source: Source, arena: Arena, pool: Pool) -> None:
+        """`source` accounts for every tensor; what it refuses is never packed."""
+        self._source = source
         self._arena = arena
         self._pool = pool
         self._threads = ThreadPoolExecutor(_THREADS, "packer")
@@ -51,26 +64,26 @@ class Packer:
     def packed(self, adapter: LocalAdapter) -> Packed:
         """An adapter in host memory.
 
-        Raises: LoraRefused and LoraNotApplied, as `read` and `pack` do.
+        Raises: LoraRefused and LoraNotApplied, as `Source.read` and `pack` do.
         """
         with _opened(adapter) as file:
-            if file is None:
-                return pack(self._read(adapter), self._arena, self._pool, self._threads)
-            return self._quickly(file) or self._strictly(adapter, file.layout)
+            found = file and (
+                self._by(self._layouts.get(file.layout), file) or self._new(adapter, file)
+            )
+        return found or pack(self._source.read(adapter), self._arena, self._pool, self._threads)
 
-    def _quickly(self, file: Opened) -> Packed | None:
-        layout = self._layouts.get(file.layout)
+    def _new(self, adapter: LocalAdapter, file: Opened) -> Packed | None:
+        products = self._source.products(adapter)
+        return self._by(products and laid_out(products, self._arena), file)
+
+    def _by(self, layout: Layout | None, file: Opened) -> Packed | None:
+        """Reads a file and remembers how; None if the layout is not its own, or it is broken."""
         if layout is None or layout.tensors != file.size:
             return None
-        self._layouts.move_to_end(file.layout)
-        return layout.packed(file.descriptor, file.start, self._pool, self._threads)
-
-    def _strictly(self, adapter: LocalAdapter, name: bytes) -> Packed:
-        parts = self._read(adapter)
-        packed = pack(parts, self._arena, self._pool, self._threads)
-        layout = learned(packed, parts, self._arena, lora_file.header(adapter.path))
-        if layout is not None:
-            self._layouts[name] = layout
+        packed = layout.packed(file.descriptor, file.start, self._pool, self._threads)
+        if packed is not None:
+            self._layouts[file.layout] = layout
+            self._layouts.move_to_end(file.layout)
             while len(self._layouts) > _LAYOUTS:
                 self._layouts.popitem(last=False)
         return packed

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Sequence
 
 from PIL import Image, ImageDraw
 
-from lorajobs.engine.base import Generation, LocalAdapter, OnStep, Picture
+from lorajobs.engine.base import Generation, LocalAdapter, OnStep, Picture, require_source
 from lorajobs.errors import (
     AttemptError,
     BadPicture,
@@ -103,23 +103,25 @@ class PaintEngine:
         """It has no weights."""
         return ""
 
-    def generate(self, spec: JobSpec, on_step: OnStep) -> Generation:
-        """Paints `num_images` pictures, image i with seed + i.
+    def generate(
+        self, spec: JobSpec, on_step: OnStep, source: Image.Image | None = None
+    ) -> Generation:
+        """Paints `num_images` pictures, image i with seed + i, over `source` as far as asked for.
 
         Raises: the error that the prompt asks for; EngineFailed before `load`.
         """
         if not self._loaded:
             raise EngineFailed("load() was never called")
+        require_source(spec, source)
         seeds = range(spec.seed, spec.seed + spec.num_images)
-        total = spec.num_inference_steps * spec.num_images
-        for step in range(1, total + 1):
+        for step in range(1, spec.all_steps + 1):
             time.sleep(self._step_s)
-            if step > total // 2:
+            if step > spec.all_steps // 2:
                 _fail_if_asked(spec.prompt)
             on_step(step)
-        return Generation([Picture(self._paint(spec, seed), seed) for seed in seeds], [])
+        return Generation([Picture(self._paint(spec, seed, source), seed) for seed in seeds], [])
 
-    def _paint(self, spec: JobSpec, seed: int) -> Image.Image:
+    def _paint(self, spec: JobSpec, seed: int, source: Image.Image | None) -> Image.Image:
         marks = sorted(f"{lora.key}@{lora.scale}" for lora in self._applied)
         told = (spec.model, spec.prompt, spec.negative_prompt, spec.num_inference_steps)
         brush = _brush(*told, spec.guidance_scale, spec.scheduler, seed, *marks)
@@ -129,6 +131,9 @@ class PaintEngine:
             x, y = brush.random() * spec.width, brush.random() * spec.height
             radius = (0.1 + 0.2 * brush.random()) * min(image.size)
             draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=_color(brush))
+        if source:
+            image = Image.blend(source, image, spec.strength or 0)
+            draw = ImageDraw.Draw(image)
         # A frame for each adapter, in its colour, so that an eye sees which ones are on.
         for index, mark in enumerate(marks):
             inset = 3 * index

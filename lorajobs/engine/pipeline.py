@@ -2,33 +2,40 @@
 
 import gc
 import inspect
-from collections.abc import Collection, Sequence
+import logging
+from collections.abc import Collection, Container, Sequence
 from pathlib import Path
 from typing import Any
 
 import diffusers
 import torch
-import transformers
+from PIL.Image import Image
 
 from lorajobs.catalog import ModelEntry
-from lorajobs.engine.base import Generation, LocalAdapter, OnStep, Picture
+from lorajobs.engine.base import Generation, LocalAdapter, OnStep, Picture, require_source
 from lorajobs.engine.device import guarded, pick_device, pick_dtype
+from lorajobs.engine.graphs import Graphs
+from lorajobs.engine.libraries import hush
 from lorajobs.engine.prompts import readers, truncations, unspoken
 from lorajobs.engine.rack import Rack
 from lorajobs.engine.racks import open_rack
 from lorajobs.engine.scheduler import fresh
 from lorajobs.engine.snapshot import INDEX, HubRepo
+from lorajobs.engine.speed import quicken
 from lorajobs.engine.steps import StepWatch
 from lorajobs.engine.token_rack import TokenRack
+from lorajobs.engine.twin import twin
 from lorajobs.engine.vocabulary import Vocabulary
-from lorajobs.errors import BadPicture, BaseLoadFailed, EngineFailed
+from lorajobs.errors import BadPicture, BaseLoadFailed, EngineFailed, OutOfMemory
 from lorajobs.jobs import AppliedLora, JobWarning
 from lorajobs.settings import Settings
 from lorajobs.spec import JobSpec
 
+log = logging.getLogger(__name__)
+
 
 class DiffusersEngine:
-    """Implements `Engine` for any text-to-image pipeline of diffusers."""
+    """Implements `Engine` for any text-to-image pipeline of diffusers, and its twin."""
 
     def __init__(self, entry: ModelEntry, settings: Settings) -> None:
         """Loads nothing yet."""
@@ -37,6 +44,7 @@ class DiffusersEngine:
         self._device = torch.device("cpu")
         self._pipe: diffusers.DiffusionPipeline = None
         self._rack: Rack | None = None
+        self._graphs: Graphs | None = None
 
     def load(self) -> None:
         """Loads the base onto the device.
@@ -87,22 +95,29 @@ class DiffusersEngine:
 
     def close(self) -> None:
         """Gives back the device's memory."""
-        self._pipe, self._rack = None, None
+        self._pipe, self._rack, self._graphs = None, None, None
         gc.unfreeze()
         gc.collect()
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
 
-    def generate(self, spec: JobSpec, on_step: OnStep) -> Generation:
+    def generate(self, spec: JobSpec, on_step: OnStep, source: Image | None = None) -> Generation:
         """Makes `num_images` pictures, image i with seed + i, each on its own.
 
         So a picture does not depend on how many were asked for. Raises: BadPicture, OutOfMemory,
         EngineFailed, and what `on_step` raises; the pipeline stays usable.
         """
-        return guarded(lambda: self._generate(spec, on_step))
+        try:
+            return guarded(lambda: self._generate(spec, on_step, source))
+        except OutOfMemory as error:
+            if self._graphs is None or not self._graphs.count:
+                raise
+            log.warning("job again without its recorded steps: %s", error.detail)
+            self._graphs.release()
+        return guarded(lambda: self._generate(spec, on_step, source))
 
     def _load(self) -> None:
-        _hush()
+        hush()
         entry, settings = self._entry, self._settings
         self._device = pick_device(settings.device)
         if self._device.type == "cpu":
@@ -131,6 +146,8 @@ class DiffusersEngine:
         cache_bytes = settings.host_cache_mb << 20
         rack = open_rack(self._pipe, self._device, entry.placement, cache_bytes)
         self._rack = TokenRack(rack, Vocabulary(self._pipe))
+        budget = settings.graph_memory_mb << 20
+        self._graphs = quicken(self._pipe, self._device, entry.speed, rack.placement, budget)
         # What a base is made of outlives every job: no later collection needs to look at it, which
         # takes 0.1 to 0.3 s and would fall into the reading of an adapter.
         gc.collect()
@@ -141,22 +158,25 @@ class DiffusersEngine:
             raise EngineFailed("load() was never called")
         return self._rack
 
-    def _parameters(self) -> dict[str, inspect.Parameter]:
-        return dict(inspect.signature(self._pipe.__call__).parameters)
-
-    def _generate(self, spec: JobSpec, on_step: OnStep) -> Generation:
+    def _generate(self, spec: JobSpec, on_step: OnStep, source: Image | None) -> Generation:
         applied = self._loaded_rack().applied
+        require_source(spec, source)
+        pipe = twin(self._pipe) if source else self._pipe
+        parameters = inspect.signature(pipe.__call__).parameters
         arguments: dict[str, Any] = {
             "prompt": spec.prompt,
-            "width": spec.width,
-            "height": spec.height,
             "num_inference_steps": spec.num_inference_steps,
             "guidance_scale": spec.guidance_scale,
-            "callback_on_step_end": StepWatch(spec.num_inference_steps, on_step),
+            "callback_on_step_end": StepWatch(spec.steps, on_step),
             "output_type": "pt",
         }
-        ignored = self._why_negative_is_ignored(spec)
-        sequence = self._parameters().get("max_sequence_length")
+        if source:
+            arguments |= {"image": source, "strength": spec.strength}
+        # Some twins take the size of the picture instead.
+        if source is None or "width" in parameters:
+            arguments |= {"width": spec.width, "height": spec.height}
+        ignored = _why_negative_is_ignored(spec, pipe, parameters)
+        sequence = parameters.get("max_sequence_length")
         # The tokenizers of now: an adapter may have brought tokens.
         found = readers(self._pipe.components, sequence.default if sequence else None)
         warnings = truncations(spec, found, negative=ignored is None)
@@ -166,35 +186,45 @@ class DiffusersEngine:
         elif spec.negative_prompt:
             warnings.append(JobWarning(code="negative_prompt_ignored", detail=ignored))
         seeds = range(spec.seed, spec.seed + spec.num_images)
-        pictures = [self._picture(arguments, spec.scheduler, seed) for seed in seeds]
+        pictures = [self._picture(pipe, arguments, spec.scheduler, seed) for seed in seeds]
         return Generation(pictures, warnings)
 
-    def _why_negative_is_ignored(self, spec: JobSpec) -> str | None:
-        parameters = self._parameters()
-        # Flux's own guidance is distilled: its negative prompt needs a second kind of guidance.
-        if "negative_prompt" not in parameters or "true_cfg_scale" in parameters:
-            return f"{type(self._pipe).__name__} takes no negative prompt"
-        if spec.guidance_scale <= 1:
-            return "a negative prompt has no effect unless guidance_scale is above 1"
-        return None
-
-    def _picture(self, arguments: dict[str, Any], scheduler: str | None, seed: int) -> Picture:
-        pipe, base = self._pipe, self._pipe.scheduler
+    def _picture(
+        self,
+        pipe: diffusers.DiffusionPipeline,
+        arguments: dict[str, Any],
+        scheduler: str | None,
+        seed: int,
+    ) -> Picture:
+        base = self._pipe.scheduler
         pipe.scheduler = fresh(base, scheduler)
         try:
             # On the CPU, so that a seed means the same noise on every device.
             made = pipe(generator=torch.Generator("cpu").manual_seed(seed), **arguments)
         finally:
             pipe.scheduler = base
-        if any(getattr(made, "nsfw_content_detected", None) or ()):
-            raise BadPicture("the safety checker of the base blackened the picture")
         if not bool(torch.isfinite(made.images).all()):
             raise BadPicture("the decoded picture is not finite (NaN or infinite)")
         processor = pipe.image_processor
         image = processor.numpy_to_pil(processor.pt_to_numpy(made.images))[0]
+        flags = getattr(made, "nsfw_content_detected", None)
+        if any(flags or ()):
+            # Of what it flags, the base's own checker leaves a black picture.
+            return Picture(image, seed, True, "the base's own safety checker flagged it")
         if all(low == high for low, high in image.getextrema()):
             raise BadPicture("every pixel of the picture is the same")
-        return Picture(image, seed)
+        return Picture(image, seed, None if flags is None else False)
+
+
+def _why_negative_is_ignored(
+    spec: JobSpec, pipe: diffusers.DiffusionPipeline, parameters: Container[str]
+) -> str | None:
+    # Flux's own guidance is distilled: its negative prompt needs a second kind of guidance.
+    if "negative_prompt" not in parameters or "true_cfg_scale" in parameters:
+        return f"{type(pipe).__name__} takes no negative prompt"
+    if spec.guidance_scale <= 1:
+        return "a negative prompt has no effect unless guidance_scale is above 1"
+    return None
 
 
 def _folder(
@@ -216,13 +246,3 @@ def _require_scheduler(base: diffusers.SchedulerMixin, name: str) -> None:
         fresh(base, name)
     except EngineFailed as error:
         raise BaseLoadFailed(f"schedulers: {error.detail}") from error
-
-
-def _hush() -> None:
-    """Silences what the libraries say of every load, such as parts that are optional.
-
-    What they only warn of and matters here, such as keys that fit nothing, is checked for instead.
-    """
-    for library in (diffusers.utils.logging, transformers.utils.logging):
-        library.set_verbosity_error()
-        library.disable_progress_bar()

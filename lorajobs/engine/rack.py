@@ -7,8 +7,9 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 from lorajobs.engine.base import LocalAdapter
-from lorajobs.engine.layer import Parts, Summary
+from lorajobs.engine.layer import Parts
 from lorajobs.engine.placement import Placement
+from lorajobs.engine.summary import Summary
 from lorajobs.errors import LoraNotApplied
 from lorajobs.jobs import AppliedLora
 

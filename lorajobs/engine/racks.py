@@ -41,7 +41,7 @@ def open_rack(
     if device.type == "cuda":
         # What the weights lay in before: other processes may want it, and so may large blocks.
         torch.cuda.empty_cache()
-    packer = Packer(reader.read, arena, _pool(device, cache_bytes))
+    packer = Packer(reader, arena, _pool(device, cache_bytes))
     return InPlaceRack(arena, fuser_for(arena, device), HostCache(cache_bytes), packer, where)
 
 

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import httpx2
@@ -37,17 +37,18 @@ class HubRepo:
         # False and not None, which would make the client look for a login of its own.
         self._token = settings.hf_token.get_secret_value() if settings.hf_token else False
 
-    def folder(self, variant: str | None) -> Path:
+    def folder(self, variant: str | None, parts: Collection[str] | None = None) -> Path:
         """A local folder with the files, fetched where the cache lacks them.
 
-        Where the hub gives no answer, a revision that was fetched before is used.
+        Of a pipeline only these parts, if any are named. Where the hub gives no answer, a revision
+        that was fetched before is used.
 
         Raises: BaseLoadFailed naming repository, revision and reason.
         """
         disable_progress_bars()
         called = f"{self._repo}@{self._revision or 'main'}"
         try:
-            return self._fetched(variant)
+            return self._fetched(variant, parts)
         except (GatedRepoError, RepositoryNotFoundError) as error:
             raise BaseLoadFailed(
                 f"{called} is gated, private or missing on {self._endpoint}: check the name, "
@@ -64,14 +65,15 @@ class HubRepo:
                     f"{called} is not in the cache, and {self._endpoint} cannot be asked: {error}"
                 ) from error
 
-    def _fetched(self, variant: str | None) -> Path:
+    def _fetched(self, variant: str | None, parts: Collection[str] | None) -> Path:
         api = HfApi(endpoint=self._endpoint, token=self._token, library_name="lorajobs")
         info = api.model_info(self._repo, revision=self._revision)
         names = [file.rfilename for file in info.siblings or ()]
         folders = {""}
         if INDEX in names:
             index = json.loads((self._download([INDEX]) / INDEX).read_text())
-            folders |= {k for k, v in index.items() if isinstance(v, list) and any(v)}
+            saved = {k for k, v in index.items() if isinstance(v, list) and any(v)}
+            folders |= saved if parts is None else saved.intersection(parts)
         return self._download(wanted(names, folders, variant))
 
     def _download(self, files: list[str], *, cached: bool = False) -> Path:

@@ -14,7 +14,7 @@ class StepWatch:
     """diffusers' `callback_on_step_end` over all pictures of one job."""
 
     def __init__(self, steps: int, on_step: OnStep) -> None:
-        """`steps` is what the job asked for; a scheduler may call its model more often."""
+        """`steps` are those of each picture; a scheduler may call its model more often."""
         self._steps = steps
         self._on_step = on_step
         self._pictures = 0
@@ -26,7 +26,8 @@ class StepWatch:
         """Told after each step; raises what `on_step` raises, and BadPicture for broken latents."""
         latents = tensors["latents"]
         self._wait_for_previous(latents.device)
-        calls = len(pipe.scheduler.timesteps)
+        # The scheduler's own number has those too that an image-to-image job leaves out.
+        calls = getattr(pipe, "num_timesteps", None) or len(pipe.scheduler.timesteps)
         is_last = index + 1 == calls
         if is_last and not bool(torch.isfinite(latents).all()):
             raise BadPicture("the latents are not finite (NaN or infinite)")

@@ -18,9 +18,10 @@ from peft.tuners.lora import LoraLayer
 
 from lorajobs.engine.base import LocalAdapter
 from lorajobs.engine.device import is_out_of_memory
-from lorajobs.engine.layer import LowRank, Parts, Summary, summary
+from lorajobs.engine.layer import LowRank, Parts, every
 from lorajobs.engine.placement import Placement
 from lorajobs.engine.rack import Active, Read, applied_lora, content, wanted
+from lorajobs.engine.summary import Summary, summary
 from lorajobs.errors import LoraNotApplied
 from lorajobs.jobs import AppliedLora
 from lorajobs.lora_errors import LoraUnsupported
@@ -112,7 +113,7 @@ class UnfusedRack:
             if is_out_of_memory(error):
                 raise
             raise LoraNotApplied(f"{adapter.use.adapter.id}: {error}") from error
-        self._summaries[name] = summary(parts)
+        self._summaries[name] = summary(every(parts))
         self._residents[name] = {
             component: {path: layer.strength for path, layer in layers.items()}
             for component, layers in parts.items()

@@ -10,7 +10,10 @@ redis.call('HSET', job_key(id), 'applied_loras', ARGV[5], 'outputs', ARGV[6], 'w
 if status == 'succeeded' then
   -- A mean in which the last few jobs weigh most.
   local r = redis.call('HMGET', job_key(id), 'model', 'started_ms')
+  -- Its pictures are stored while the next job runs already.
+  local stored = cjson.decode(ARGV[8]).upload_s
   local key, took = P .. ':service:' .. r[1], now() - tonumber(r[2])
+  if type(stored) == 'number' then took = math.max(0, took - 1000 * stored) end
   local mean = tonumber(redis.call('HGET', key, 'ms') or took)
   redis.call('HSET', key, 'ms', math.floor(mean + 0.2 * (took - mean)))
   redis.call('HSET', job_key(id), 'step', redis.call('HGET', job_key(id), 'steps'))
@@ -18,13 +21,17 @@ end
 terminate(id, status, ARGV[9])
 
 local r = redis.call('HMGET', job_key(id), 'owner', 'model')
+local total = P .. ':usage:' .. r[1]
+local today = total .. ':' .. math.floor(now() / 86400000)
 local function use(by, name)
   for what, amount in pairs({ jobs = 1, pictures = ARGV[10], gpu_ms = ARGV[11] }) do
-    redis.call('HINCRBY', P .. ':usage:' .. r[1], by .. ' ' .. what .. ' ' .. name, amount)
+    redis.call('HINCRBY', total, by .. ' ' .. what .. ' ' .. name, amount)
+    redis.call('HINCRBY', today, by .. ' ' .. what .. ' ' .. name, amount)
   end
 end
 redis.call('SADD', P .. ':users', r[1])
 use('key', '')
 use('model', r[2])
 for i = 12, #ARGV do use('adapter', ARGV[i]) end
+redis.call('EXPIRE', today, USAGE_DAYS * 86400)
 return 1

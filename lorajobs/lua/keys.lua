@@ -34,15 +34,23 @@
 --   P:deliveries:<id>  ZSET    delivery -> ms          a job's, and when each was made
 --   P:worker:<name>    STRING  what a live worker says of itself (JSON, expires)
 --   P:workers          SET     names of workers that ever spoke
+--   P:listening        SET     processes of the API in which requests wait for jobs
+--   P:listening:<p>    STRING  how many, expires
 --   P:loras            HASH    id -> adapter record (lorajobs/adapters/registry.py)
+--   P:awaited          HASH    name -> adapter whose file is still to come (adapters/awaited.py)
+--   P:incoming         ZSET    name -> ms              when what came for it is erased
 --   P:keys             HASH    id -> API key           its hash, never its secret (api_keys.py)
+--   P:keys_root        STRING  what the secrets of the keys' webhooks are made of
 --   P:bucket:<key>     STRING  us                      when its requests are all there again
 --   P:users            SET     keys that ever used a worker
 --   P:usage:<o>        HASH    'by what name' -> n     what o used, see finish.lua
---   P:secret           STRING  made-up webhook secret, if none is configured
+--   P:usage:<o>:<day>  HASH    the same of one day (UTC, counted from 1970), expires
+--   P:secret           STRING  made-up webhook secret of jobs without a key, if none is configured
 
 local P = ARGV[1]
 local EVENTS_KEPT, EVENTS_TTL_S = 256, 86400
+-- As KEPT_DAYS in usage.py.
+local USAGE_DAYS = 400
 
 local function now()
   local t = redis.call('TIME')

@@ -8,7 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import lorajobs
-from lorajobs.client import Client, ClientError
+from lorajobs.client import Client
+from lorajobs.client_errors import ClientError
 from lorajobs.embedded.valkey import EmbeddedValkey
 from lorajobs.errors import ConfigError, StoreUnavailable
 from lorajobs.loopback import is_loopback

@@ -1,6 +1,7 @@
 """The object store as the rest sees it; S3 and the local folder pass one contract suite."""
 
 import errno
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -11,6 +12,26 @@ class SignedUrl(NamedTuple):
 
     url: str
     expires_at: datetime
+
+
+#: Of files that are sent to the store.
+UPLOAD_TYPE = "application/octet-stream"
+
+
+class SignedUpload(NamedTuple):
+    """A URL to which anybody may PUT one file until it expires."""
+
+    url: str
+    #: they belong to the signature: the PUT must carry them, and a Content-Length
+    headers: Mapping[str, str]
+    expires_at: datetime
+
+
+class Body(Protocol):
+    """What is being sent."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """The next bytes, empty at the end."""
 
 
 class ObjectStore(Protocol):
@@ -43,6 +64,13 @@ class ObjectStore(Protocol):
     def url(self, key: str) -> SignedUrl:
         """Signs a fresh URL that lives `url_ttl_s` seconds; the object need not be there.
 
+        Raises: OSError.
+        """
+
+    def upload_url(self, key: str, size: int, sha256: str, ttl_s: int) -> SignedUpload:
+        """Signs a URL that takes just these bytes as the object, as often as they are sent.
+
+        An S3 that knows no checksums takes any of this size: look at what came.
         Raises: OSError.
         """
 

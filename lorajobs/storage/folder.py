@@ -1,6 +1,7 @@
 """A local folder as object store, read through URLs of the API that expire."""
 
 import errno
+import hashlib
 import hmac
 import os
 import secrets
@@ -11,12 +12,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import quote
 
 from lorajobs.errors import ConfigError, LoraTooLarge, UploadFailed
-from lorajobs.storage.base import SignedUrl, within
+from lorajobs.storage.base import UPLOAD_TYPE, Body, SignedUpload, SignedUrl, within
+from lorajobs.upload_errors import UploadMismatch
 
 SIGNING_KEY_BYTES = 32
+_CHUNK = 1 << 20
+
+
+class Announced(NamedTuple):
+    """What the URL of an upload says of it, as text."""
+
+    bytes: str
+    sha256: str
+    expires: str
 
 
 class FolderStore:
@@ -39,16 +51,14 @@ class FolderStore:
 
         Raises: UploadFailed.
         """
-        target = self._path(key)
+        self._path(key)
         try:
             with _draft(self._incoming) as draft:
                 if isinstance(data, Path):
                     shutil.copyfile(data, draft)
                 else:
                     draft.write_bytes(data)
-                _flush(draft)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                draft.replace(target)
+                self._name(draft, key)
         except OSError as error:
             raise UploadFailed(f"{key} was not stored: {error.strerror}") from error
 
@@ -103,6 +113,36 @@ class FolderStore:
             raise PermissionError(errno.EACCES, "the URL has expired", key)
         return self._existing(key)
 
+    def upload_url(self, key: str, size: int, sha256: str, ttl_s: int) -> SignedUpload:
+        """Signs a URL of the API, see `receive`."""
+        self._path(key)
+        expires = int(time.time()) + ttl_s
+        said = Announced(str(size), sha256, str(expires))
+        query = f"bytes={size}&sha256={sha256}&expires={expires}"
+        query += f"&signature={self._upload_signature(key, said)}"
+        url = f"{self._public_url}/files/{quote(key)}?{query}"
+        return SignedUpload(
+            url, {"Content-Type": UPLOAD_TYPE}, datetime.fromtimestamp(expires, UTC)
+        )
+
+    def receive(self, key: str, said: Announced, signature: str, body: Body) -> None:
+        """Stores what is sent to a URL of `upload_url`, if it is what that says.
+
+        Raises: PermissionError if the URL was not signed here or has expired, UploadMismatch,
+        UploadFailed.
+        """
+        expected = self._upload_signature(key, said)
+        if not hmac.compare_digest(expected.encode(), signature.encode(errors="replace")):
+            raise PermissionError(errno.EACCES, "the signature does not match", key)
+        if int(said.expires) <= time.time():
+            raise PermissionError(errno.EACCES, "the URL has expired", key)
+        try:
+            with _draft(self._incoming) as draft:
+                _write(draft, body, int(said.bytes), said.sha256)
+                self._name(draft, key)
+        except OSError as error:
+            raise UploadFailed(f"{key} was not stored: {error.strerror}") from error
+
     def delete(self, prefix: str) -> None:
         """Erases every object whose key begins with `prefix`, and the folder that it names.
 
@@ -121,6 +161,13 @@ class FolderStore:
             with suppress(OSError):
                 folder.rmdir()
 
+    def _name(self, draft: Path, key: str) -> None:
+        """Makes the file the object."""
+        target = self._path(key)
+        _flush(draft)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draft.replace(target)
+
     def _path(self, key: str) -> Path:
         """Raises: ValueError for a key that leaves the folder or names what is no object."""
         if "\0" in key or any(not part or part.startswith(".") for part in key.split("/")):
@@ -137,6 +184,25 @@ class FolderStore:
         # No key holds a NUL, so no other pair of expiry and key makes the same text.
         text = f"{expires}\0{key}".encode(errors="surrogatepass")
         return hmac.new(self._signing_key, text, "sha256").hexdigest()
+
+    def _upload_signature(self, key: str, said: Announced) -> str:
+        # By a key of its own, so that no URL to read is one to write, nor the other way round.
+        text = "\0".join((*said, key)).encode(errors="surrogatepass")
+        return hmac.new(self._signing_key + b"upload", text, "sha256").hexdigest()
+
+
+def _write(target: Path, body: Body, size: int, sha256: str) -> None:
+    """Raises: UploadMismatch, as soon as there is too much."""
+    has, digest = 0, hashlib.sha256()
+    with target.open("wb") as file:
+        while chunk := body.read(_CHUNK):
+            has += len(chunk)
+            if has > size:
+                raise UploadMismatch(f"the file has more than the {size} bytes announced")
+            digest.update(chunk)
+            file.write(chunk)
+    if (has, digest.hexdigest()) != (size, sha256):
+        raise UploadMismatch.of("the file", size, sha256, has, digest.hexdigest())
 
 
 def _signing_key(file: Path) -> bytes:

@@ -9,20 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from boto3.exceptions import Boto3Error
-from boto3.session import Session
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from lorajobs.errors import ConfigError, LoraTooLarge, UploadFailed
 from lorajobs.settings import Settings
-from lorajobs.storage.base import SignedUrl, within
+from lorajobs.storage.base import UPLOAD_TYPE, SignedUpload, SignedUrl, within
+from lorajobs.storage.s3_client import client_of, session_of
 from lorajobs.storage.s3_errors import reason, translated
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
     from mypy_boto3_s3.type_defs import GetObjectRequestTypeDef, HeadObjectOutputTypeDef
 
-CONNECT_TIMEOUT_S = 5.0
 CHUNK_BYTES = 1 << 20
 
 
@@ -47,14 +45,14 @@ class S3Store:
         """
         if not settings.s3_bucket:
             raise ConfigError("LORAJOBS_S3_BUCKET: name the bucket for pictures")
-        session = _session(settings)
+        session = session_of(settings)
         self._bucket = settings.s3_bucket
         self._prefix = f"{stem}/" if (stem := settings.s3_prefix.strip("/")) else ""
         self._ttl = timedelta(seconds=settings.url_ttl_s)
-        self._client = _client(session, settings, "s3_endpoint")
+        self._client = client_of(session, settings, "s3_endpoint")
         # The host is part of the signature, so clients' URLs are signed for the host they see.
         self._signer = (
-            _client(session, settings, "s3_public_endpoint")
+            client_of(session, settings, "s3_public_endpoint")
             if settings.s3_public_endpoint
             else self._client
         )
@@ -122,6 +120,24 @@ class S3Store:
             )
         return SignedUrl(url, expires_at)
 
+    def upload_url(self, key: str, size: int, sha256: str, ttl_s: int) -> SignedUpload:
+        """Signs a PUT on the public endpoint whose length, type and checksum S3 sees to.
+
+        Raises: OSError if the credentials cannot be had.
+        """
+        name = self._prefix + key
+        checksum = base64.b64encode(bytes.fromhex(sha256)).decode()
+        headers = {"Content-Type": UPLOAD_TYPE, "x-amz-checksum-sha256": checksum}
+        params = {"ContentLength": size, "ContentType": UPLOAD_TYPE, "ChecksumSHA256": checksum}
+        expires_at = datetime.now(UTC) + timedelta(seconds=ttl_s)
+        with translated(self._bucket, name):
+            url = self._signer.generate_presigned_url(
+                "put_object",
+                Params={"Bucket": self._bucket, "Key": name, **params},
+                ExpiresIn=ttl_s,
+            )
+        return SignedUpload(url, headers, expires_at)
+
     def delete(self, prefix: str) -> None:
         """Erases every object whose key begins with `prefix`.
 
@@ -155,7 +171,7 @@ class S3Source:
 
         Raises: ConfigError naming the setting.
         """
-        self._client = _client(_session(settings), settings, "s3_endpoint")
+        self._client = client_of(session_of(settings), settings, "s3_endpoint")
 
     def head(self, bucket: str, key: str) -> S3Object:
         """Asks for the newest version of an object.
@@ -219,45 +235,6 @@ def open_s3_source(settings: Settings) -> S3Source:
     Raises: ConfigError naming the setting.
     """
     return S3Source(settings)
-
-
-def _session(settings: Settings) -> Session:
-    key, secret = settings.s3_access_key, settings.s3_secret_key
-    if (key is None) != (secret is None):
-        missing = "SECRET" if secret is None else "ACCESS"
-        raise ConfigError(f"LORAJOBS_S3_{missing}_KEY: set both keys or none")
-    try:
-        session = Session(
-            aws_access_key_id=key,
-            aws_secret_access_key=secret.get_secret_value() if secret else None,
-            region_name=settings.s3_region,
-        )
-        found = session.get_credentials()
-    except BotoCoreError as error:
-        raise ConfigError(f"boto3's own configuration: {error}") from error
-    if found is None:
-        raise ConfigError(
-            "LORAJOBS_S3_ACCESS_KEY: set it with LORAJOBS_S3_SECRET_KEY, or give boto3 credentials"
-        )
-    return session
-
-
-def _client(session: Session, settings: Settings, endpoint: str) -> "S3Client":
-    """A client of the endpoint that the setting of this name holds; safe to share by threads."""
-    config = Config(
-        signature_version="s3v4",
-        s3={"addressing_style": "path" if settings.s3_path_style else "virtual"},
-        retries={"mode": "standard", "total_max_attempts": settings.s3_retries},
-        connect_timeout=CONNECT_TIMEOUT_S,
-        read_timeout=settings.fetch_timeout_s,
-        # Many S3-compatible servers refuse or garble the trailing checksums that boto3 adds.
-        request_checksum_calculation="when_required",
-        response_checksum_validation="when_required",
-    )
-    try:
-        return session.client("s3", endpoint_url=getattr(settings, endpoint), config=config)
-    except (ValueError, BotoCoreError) as error:
-        raise ConfigError(f"LORAJOBS_{endpoint.upper()}: {error}") from error
 
 
 def _head(client: "S3Client", bucket: str, key: str) -> "HeadObjectOutputTypeDef":

@@ -1,6 +1,7 @@
 """API keys in memory: the same verbs and the same contract suite as those on Redis."""
 
 import math
+import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ class MemoryApiKeys:
         self._keys: dict[str, ApiKey] = {}
         #: when each key's bucket is full again, microseconds
         self._full_us: dict[str, int] = {}
+        self._root = secrets.token_urlsafe(32)
 
     def add(self, key: ApiKey) -> bool:
         with self._lock:
@@ -34,13 +36,15 @@ class MemoryApiKeys:
     def all(self) -> Sequence[ApiKey]:
         return sorted(self._keys.values(), key=lambda key: (key.created_ms, key.id))
 
-    def revoke(self, key_id: str) -> ApiKey | None:
+    def update(self, key_id: str, change: Callable[[ApiKey], ApiKey]) -> ApiKey | None:
         with self._lock:
             key = self._keys.get(key_id)
-            if key and key.revoked_ms is None:
-                key = key.model_copy(update={"revoked_ms": self._clock_ms()})
-                self._keys[key_id] = key
+            if key:
+                key = self._keys[key_id] = change(key)
             return key
+
+    def root(self) -> str:
+        return self._root
 
     def spend(self, key_id: str, per_minute: int) -> Allowance:
         with self._lock:

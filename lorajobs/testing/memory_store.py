@@ -30,7 +30,7 @@ class MemoryJobStore(MemoryJobs):
         self._claims: dict[str, tuple[str, Lease]] = {}
         self._service_s: dict[str, float] = {}
         self._queue = MemoryQueue(self.rules, self.clock_ms)
-        self.used = MemoryUsage()
+        self.used = MemoryUsage(self.clock_ms)
         #: every ticket pushed, oldest first
         self.tickets: list[Mapping[str, str]] = []
 
@@ -52,8 +52,8 @@ class MemoryJobStore(MemoryJobs):
                 place = self.place(known.id, window_us)
                 return Submitted(known.created_ms, False, place, known.id)
             self._require_room(job, terms)
-            steps = job.spec.num_inference_steps * job.spec.num_images
-            queued = job.model_copy(update={"created_ms": self.clock_ms(), "steps": steps})
+            told = {"created_ms": self.clock_ms(), "steps": job.spec.all_steps}
+            queued = job.model_copy(update=told)
             entry = self._entries[job.id] = Entry(queued)
             self._push(ticket)
             self.happened(job.id, JobStatus.QUEUED)
@@ -191,6 +191,7 @@ class MemoryJobStore(MemoryJobs):
             done = outcome.status is JobStatus.SUCCEEDED
             if done and entry.job.started_ms is not None:
                 took = (self.clock_ms() - entry.job.started_ms) / 1000
+                took = max(0.0, took - (outcome.metrics.upload_s or 0))
                 model = entry.job.spec.model
                 mean = self._service_s.get(model, took)
                 self._service_s[model] = mean + 0.2 * (took - mean)

@@ -1,18 +1,20 @@
 """What was used, added up by a store in memory; it stays when the jobs are erased."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import date
 
 from lorajobs.document import without_secrets
 from lorajobs.jobs import Job, Outcome
-from lorajobs.usage import Usage, UsageBy, gpu_s
+from lorajobs.usage import Period, Usage, UsageBy, day_of, gpu_s
 
 
 class MemoryUsage:
     """A UsageKeeper that a MemoryJobStore tells of each end."""
 
-    def __init__(self) -> None:
-        #: by key, then by what it is and its name: jobs, pictures and milliseconds
-        self._sums: dict[tuple[str, UsageBy, str], tuple[int, int, int]] = {}
+    def __init__(self, clock_ms: Callable[[], int]) -> None:
+        self._clock_ms = clock_ms
+        #: by day and key, then by what it is and its name: jobs, pictures and milliseconds
+        self._sums: dict[tuple[date, str, UsageBy, str], tuple[int, int, int]] = {}
 
     def add(self, job: Job, outcome: Outcome) -> None:
         """Counts a job that a worker ended."""
@@ -20,15 +22,19 @@ class MemoryUsage:
         adapters = {without_secrets(use.id) for use in outcome.applied_loras}
         names += [("adapter", name) for name in adapters]
         for by, name in names:
-            jobs, pictures, ms = self._sums.get((job.spec.owner, by, name), (0, 0, 0))
+            place = day_of(self._clock_ms()), job.spec.owner, by, name
+            jobs, pictures, ms = self._sums.get(place, (0, 0, 0))
             took = ms + round(1000 * gpu_s(outcome))
             made = pictures + len(outcome.pictures)
-            self._sums[job.spec.owner, by, name] = (jobs + 1, made, took)
+            self._sums[place] = (jobs + 1, made, took)
 
-    def usage(self, by: UsageBy, owner: str | None) -> Sequence[Usage]:
+    def usage(
+        self, by: UsageBy, owner: str | None, period: Period | None = None
+    ) -> Sequence[Usage]:
         found: dict[str, tuple[int, int, int]] = {}
-        for (user, kind, name), more in self._sums.items():
-            if kind == by and owner in (None, user):
+        for (day, user, kind, name), more in self._sums.items():
+            meant = period is None or period.since <= day <= period.until
+            if meant and kind == by and owner in (None, user):
                 shown = user if by == "key" else name
                 jobs, pictures, ms = found.get(shown, (0, 0, 0))
                 found[shown] = (jobs + more[0], pictures + more[1], ms + more[2])

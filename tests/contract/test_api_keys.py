@@ -1,7 +1,7 @@
 """What every store of API keys must do, in memory and on a real Valkey, and the ring before it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
@@ -11,10 +11,21 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from lorajobs.access_errors import KeyNotFound, KeyTaken
-from lorajobs.api_keys import Allowance, KeyRing, KeyStore, Scope, create, revoke
+from lorajobs.api_keys import (
+    Allowance,
+    ApiKey,
+    KeyRing,
+    KeyStore,
+    Scope,
+    change,
+    create,
+    revoke,
+    rotated,
+)
 from lorajobs.errors import StoreUnavailable
 from lorajobs.redis_client import connect
 from lorajobs.redis_keys import RedisApiKeys
+from lorajobs.spec import Webhook
 from lorajobs.testing import ManualClock, MemoryApiKeys
 from tests.services.server import free_ports
 
@@ -143,12 +154,59 @@ def test_a_revoked_key_is_good_no_more_and_stays_in_the_list(keys: KeyStore) -> 
     assert ring.find(shown)
     ended = revoke(keys, key.id)
     assert ended.revoked_ms
-    assert keys.revoke(key.id) == ended
     assert ring.find(shown) is None
     assert keys.all() == [ended]
     with pytest.raises(KeyNotFound, match="in use are: none"):
         revoke(keys, "anna")
-    assert keys.revoke("nix") is None
+    assert change_once(keys, key.id) == ended
+
+
+def change_once(keys: KeyStore, key_id: str) -> ApiKey | None:
+    return keys.update(key_id, lambda key: key)
+
+
+def test_what_is_changed_is_kept(keys: KeyStore) -> None:
+    hook = Webhook(url="https://receiver.example/hook", events=("failed",))
+    key, shown = create(keys, "anna", SCOPES, rate=60, webhook=hook)
+    assert KeyRing(keys).find(shown) == key
+    now = change(keys, "anna", lambda old: old.model_copy(update={"webhook": None}))
+    assert now == key.model_copy(update={"webhook": None})
+    assert [keys.get(key.id), *keys.all()] == [now, now]
+    assert KeyRing(keys).find(shown) == now
+    assert keys.update("nix", rotated) is None
+    with pytest.raises(KeyNotFound, match="in use are: anna"):
+        change(keys, "nix", rotated)
+
+
+def test_no_change_is_lost_to_another(keys: KeyStore) -> None:
+    key, _ = create(keys, "anna", SCOPES)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: change(keys, "anna", rotated), range(16)))
+    now = change_once(keys, key.id)
+    assert now
+    assert now.rotations == 16
+
+
+class Stale(MemoryApiKeys):
+    """A store whose list is older than what it does."""
+
+    def all(self) -> Sequence[ApiKey]:
+        return [key.model_copy(update={"revoked_ms": None}) for key in super().all()]
+
+
+def test_a_change_does_not_revive_a_key_that_was_ended_meanwhile() -> None:
+    keys = Stale()
+    create(keys, "anna", SCOPES)
+    ended = revoke(keys, "anna")
+    assert change(keys, "anna", rotated) == revoke(keys, "anna") == ended
+    assert ended.revoked_ms
+
+
+def test_the_root_of_secrets_is_made_once(keys: KeyStore) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        roots = set(pool.map(lambda _: keys.root(), range(16)))
+    assert len(roots) == 1
+    assert len(roots.pop()) >= 32
 
 
 def test_revoking_the_last_key_opens_nothing(keys: KeyStore) -> None:
@@ -168,7 +226,7 @@ def test_a_ring_asks_again_once_its_answer_is_old(keys: KeyStore) -> None:
     key, shown = create(keys, "anna", SCOPES)
     assert ring.is_empty()
     assert ring.find(shown)
-    keys.revoke(key.id)
+    revoke(keys, key.id)
     assert ring.find(shown)
     now = 1.0
     assert not ring.is_empty()

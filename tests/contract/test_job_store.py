@@ -18,6 +18,7 @@ from lorajobs.jobs import (
     Metrics,
     Outcome,
     Stage,
+    Withheld,
 )
 from lorajobs.place import Crew, Place
 from lorajobs.redis_store import RedisJobStore
@@ -298,7 +299,7 @@ def test_finish_ends_the_job_with_what_the_attempt_made(store: Store) -> None:
     outcome = Outcome(
         status=JobStatus.SUCCEEDED,
         applied_loras=(AppliedLora(id="pixel", revision="r", sha256="s", scale=1),),
-        outputs=(an_output(),),
+        outputs=(an_output(nsfw=False), Withheld(index=1, width=8, height=8, seed=8)),
         warnings=(JobWarning(code="prompt_truncated", detail="…"),),
         metrics=Metrics(queue_s=0.5, swapped=True),
     )

@@ -9,7 +9,8 @@ from click.testing import CliRunner, Result
 from werkzeug.serving import make_server
 
 from lorajobs.cli import main
-from lorajobs.client import Client, ClientError
+from lorajobs.client import Client
+from lorajobs.client_errors import ClientError
 from lorajobs.settings import Settings
 from tests.services.server import HOST, serving
 from web import Deps, create_app
@@ -75,6 +76,53 @@ def test_a_key_is_made_listed_and_ended(run: Run) -> None:
 def test_a_wrong_word_is_refused(run: Run, words: tuple[str, ...]) -> None:
     assert run("keys", *words).exit_code == 2
     assert "no key was ever made" in run("keys", "list").stdout
+
+
+def test_a_keys_webhook_is_set_shown_and_taken_away(run: Run) -> None:
+    allowed = {"LORAJOBS_WEBHOOK_PRIVATE": '["127.0.0.0/8"]'}
+    hook = ("--webhook", "http://127.0.0.1:9/hook?token=hush", "--webhook-events", "started,failed")
+    assert run("keys", "create", "anna", *hook, **allowed).exit_code == 0
+    listed = run("keys", "list", COLUMNS="200").stdout
+    assert "http://127.0.0.1:9/hook?… (started, failed)" in listed
+    changed = run("keys", "set", "anna", "--webhook", "http://127.0.0.1:8/", **allowed)
+    assert "http://127.0.0.1:8/ (succeeded, failed, canceled, expired)" in changed.stdout
+    assert run("keys", "set", "anna", "--no-webhook").stdout.endswith("(anna): –\n")
+    assert "127.0.0.1" not in run("keys", "list").stdout
+
+
+def test_a_keys_secret_is_its_own_and_can_be_changed(run: Run) -> None:
+    run("keys", "create", "anna")
+    shared, first = (run("webhook-secret", *words).stdout for words in ((), ("anna",)))
+    assert first.startswith("whsec_")
+    assert first != shared
+    rotated = run("keys", "set", "anna", "--rotate-webhook-secret")
+    assert "its new secret" in rotated.stdout
+    assert first not in rotated.stdout
+    second = run("webhook-secret", "anna").stdout
+    assert len({shared, first, second}) == 3
+    assert run("webhook-secret").stdout == shared
+    assert "no key has the id or name 'nix'" in run("webhook-secret", "nix").stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (("--webhook", "http://127.0.0.1/"), 1, "not public"),
+        (("--webhook", "ftp://a.example/"), 1, "must begin with https://"),
+        (("--webhook", "https://a.example/", "--webhook-events", "ended"), 1, "/events"),
+        (("--webhook-events", "failed"), 2, "only with --webhook"),
+        (("--webhook", "https://a.example/", "--no-webhook"), 2, "--no-webhook"),
+        ((), 2, "--rotate-webhook-secret"),
+    ],
+)
+def test_a_wrong_webhook_changes_nothing(
+    run: Run, words: tuple[str, ...], code: int, told: str
+) -> None:
+    run("keys", "create", "anna")
+    before = run("keys", "list").stdout
+    wrong = run("keys", "set", "anna", *words)
+    assert (wrong.exit_code, told in wrong.stderr) == (code, True), wrong.output
+    assert run("keys", "list").stdout == before
 
 
 def test_the_commands_show_the_key_of_the_environment(run: Run, url: str) -> None:

@@ -71,6 +71,17 @@ def test_bytes_come_back_as_they_were(store: ObjectStore, tmp_path: Path) -> Non
     assert (tmp_path / "copy").read_bytes() == data
 
 
+def test_a_small_object_is_read_at_once(store: ObjectStore) -> None:
+    data = os.urandom(10_000)
+    store.put("jobs/1/0.png", data, PNG)
+
+    assert store.read("jobs/1/0.png", 10_000) == data
+    with pytest.raises(OSError, match="more than 9999 bytes"):
+        store.read("jobs/1/0.png", 9_999)
+    with pytest.raises(FileNotFoundError):
+        store.read("jobs/1/1.png", 10_000)
+
+
 def test_put_replaces(store: ObjectStore) -> None:
     store.put("jobs/1/0.png", b"a long first version", PNG)
     store.put("jobs/1/0.png", b"second", PNG)

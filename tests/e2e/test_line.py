@@ -5,6 +5,7 @@ import io
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,10 +14,12 @@ import pytest
 from PIL import Image
 from standardwebhooks import Webhook
 
+from lorajobs.client import Client
 from lorajobs.pictures import read_text
 from lorajobs.redis_store import open_job_store
 from lorajobs.settings import Settings
-from lorajobs.webhooks import new_secret
+from lorajobs.storage import open_store
+from lorajobs.webhook_secrets import new_secret
 from tests.services.line import Line, children_of, line
 from tests.services.receiver import Receiver, receiver
 from tests.services.server import HOST, free_ports
@@ -137,6 +140,26 @@ def test_the_same_seed_gives_the_same_bytes_and_image_i_uses_seed_plus_i(real: L
     assert [o["seed"] for o in job["outputs"]] == [41, 42]
     assert pixels(run(real, seed=42)[1]).tolist() == pixels(second).tolist()
     assert pixels(first).tolist() != pixels(second).tolist()
+
+
+def test_a_picture_is_where_a_job_starts(real: Line, s3: S3Server, tmp_path: Path) -> None:
+    text, bare = run(real)
+    file = tmp_path / "start.png"
+    file.write_bytes(download(text["outputs"][0]["url"]))
+    with Client(str(real.http.base_url)) as client:
+        image = client.upload_image(file)
+    fields = {"image": image["id"], "strength": 0.3, "loras": [{"id": "lineart", "scale": 1.1}]}
+    job, made = run(real, **fields)
+    assert job["progress"] == {"step": 6, "steps": 6}
+    assert job["input"]["image"]["sha256"] == hashlib.sha256(bare).hexdigest()
+    assert [lora["id"] for lora in job["applied_loras"]] == ["lineart"]
+    assert read_text(made)["strength"] == "0.3"
+    # A third of the way to a drawing: less colour, and the heart is where it was.
+    assert colour(made) < colour(bare)
+    assert np.corrcoef(pixels(made).ravel(), pixels(bare).ravel())[0, 1] > 0.6
+    real.http.delete(f"/v1/jobs/{job['id']}").raise_for_status()
+    objects = open_store(Settings(**s3.settings, s3_prefix="line"))
+    assert not objects.exists(f"jobs/{job['id']}/source.png")
 
 
 def test_formats_and_defaults(real: Line) -> None:

@@ -45,6 +45,22 @@ def test_jobs_run_in_order_under_their_own_ids(running: Line, painter: int) -> N
     assert all(f"lorajobs.generate[{job_id}]" in log for job_id in submitted)
 
 
+def test_a_job_says_queued_until_a_worker_begins_it(running: Line, painter: int) -> None:
+    first = running.submit(num_inference_steps=40)
+    running.reached(first["id"], lambda j: j["progress"]["step"] > 0)
+    # The worker has its ticket already.
+    second = running.submit(seed=8)
+    seen = []
+    while running.job(first["id"])["stage"] == "denoising":
+        shown = running.job(second["id"])
+        if running.job(first["id"])["stage"] == "denoising":
+            seen.append((shown["status"], shown["stage"], shown["started_at"], shown["queue"]))
+    assert len(seen) > 1
+    for status, stage, started_at, queue in seen:
+        assert (status, stage, started_at, queue["position"]) == ("queued", None, None, 0)
+    assert running.ended(second["id"])["started_at"] > running.job(first["id"])["started_at"]
+
+
 def test_a_killed_child_gives_its_job_back_at_once(running: Line, painter: int) -> None:
     job = running.submit(num_inference_steps=40)
     running.reached(job["id"], lambda j: j["progress"]["step"] > 0)

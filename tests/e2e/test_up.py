@@ -1,13 +1,19 @@
-"""`lorajobs up`: Ctrl-C and SIGKILL leave no process, and a second `up` goes on with the queue."""
+"""`lorajobs up`: Ctrl-C and SIGKILL leave no process, the next `up` goes on; clients are served."""
 
+import io
 import os
 import signal
 import subprocess
+from base64 import b64decode
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
+import openai
 import pytest
+from PIL import Image
+from replicate.client import Client
 
 from tests.services.line import Line, line
 
@@ -49,8 +55,28 @@ def test_ctrl_c_leaves_nothing_and_the_next_up_goes_on(home: Line) -> None:
     assert home.http.get(kept["outputs"][0]["url"]).status_code == 200
 
 
-def test_a_killed_up_leaves_nothing(home: Line) -> None:
+def pixels(data: bytes) -> bytes:
+    with Image.open(io.BytesIO(data)) as image:
+        return image.convert("RGB").tobytes()
+
+
+def test_clients_of_other_apis_get_the_same_picture_and_a_killed_up_leaves_nothing(
+    home: Line,
+) -> None:
     process = up(home)
+    asked: dict[str, Any] = {"prompt": "a red heart", "seed": 7, "num_inference_steps": 8}
+    (output,) = home.run(loras=[{"id": "pixel"}], **asked)["outputs"]
+    native = home.http.get(output["url"]).content
+    with httpx.HTTPTransport() as transport:
+        client = Client("none", base_url=home.url, transport=transport)
+        (url,) = client.run("lorajobs/pixel", input=asked)
+    assert pixels(home.http.get(url).content) == pixels(native)
+    http = openai.DefaultHttpxClient(trust_env=False)
+    with openai.OpenAI(api_key="none", base_url=f"{home.url}/v1", http_client=http) as images:
+        prompt = asked.pop("prompt")
+        made = images.images.generate(model="pixel", prompt=prompt, extra_body=asked).data
+    assert made
+    assert pixels(b64decode(made[0].b64_json or "")) == pixels(native)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     home.until(lambda: home.left() == {}, "all processes are gone", 20)

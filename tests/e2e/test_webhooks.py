@@ -15,7 +15,7 @@ from standardwebhooks import Webhook
 from bench.webhooks import end_job, under_fire
 from lorajobs.redis_client import connect
 from lorajobs.redis_store import RedisJobStore
-from lorajobs.webhooks import new_secret
+from lorajobs.webhook_secrets import new_secret
 from tests.services.line import Line, line
 from tests.services.receiver import Receiver, receiver
 from tests.services.server import HOST, free_ports, running

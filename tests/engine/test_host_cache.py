@@ -4,9 +4,10 @@ import torch
 
 from lorajobs.engine.blob import Packed
 from lorajobs.engine.host_cache import HostCache
-from lorajobs.engine.layer import LowRank, Summary
+from lorajobs.engine.layer import LowRank
 from lorajobs.engine.packer import Packer
 from lorajobs.engine.pool import Pool, Room
+from lorajobs.engine.summary import Summary
 from tests.engine.rack import Bed, adapter, modules, parts
 
 
@@ -50,7 +51,7 @@ def test_a_packed_layer_is_the_layer_that_was_read() -> None:
     bed = Bed(modules())
     for seed in (0, 2, 4):
         found = parts(bed.components, seed)
-        block = Packer(bed.shelf.read, bed.arena, Pool(0, pinned=False)).packed(adapter(seed))
+        block = Packer(bed.shelf, bed.arena, Pool(0, pinned=False)).packed(adapter(seed))
         for component, layers in found.items():
             for path, layer in layers.items():
                 slot = bed.arena.places[component, path]

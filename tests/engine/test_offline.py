@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from lorajobs.catalog import DEMO
 from lorajobs.cli import main
 from lorajobs.pictures import read_text
+from tests.services.checkers import installed
 
 
 def _generate(folder: Path, *words: str, prompt: str = "a red heart") -> str:
@@ -58,9 +59,44 @@ def test_trained_tokens_come_with_a_folder(tmp_path: Path, monkeypatch: pytest.M
     assert without == unnamed != named
 
 
+def test_a_picture_from_a_file_is_where_it_starts(tmp_path: Path) -> None:
+    source = tmp_path / "yellow.jpg"
+    Image.new("RGB", (100, 70), (250, 220, 60)).save(source)
+    _generate(
+        tmp_path, "--image", str(source), "--strength", "0.2", "-o", str(tmp_path / "out.png")
+    )
+    with Image.open(tmp_path / "out.png") as made:
+        assert made.size == (96, 64)
+        red, green, blue = ImageStat.Stat(made).mean
+    assert min(red, green) > blue + 60
+    text = read_text((tmp_path / "out.png").read_bytes())
+    assert text["strength"] == "0.2"
+    assert text["image_sha256"] == hashlib.sha256(source.read_bytes()).hexdigest()
+
+
 def test_the_same_words_give_the_same_bytes(tmp_path: Path) -> None:
     files = [tmp_path / "one.png", tmp_path / "two.png"]
     for file in files:
         _generate(tmp_path, "--lora", "pixel:0.9", "-o", str(file))
     one, two = (hashlib.sha256(file.read_bytes()).hexdigest() for file in files)
     assert one == two
+
+
+def test_a_checker_withholds_a_picture_here_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = """
+from lorajobs.moderation import Flag
+
+class Second:
+    def __init__(self, settings):
+        pass
+    def check(self, images):
+        return [Flag(index == 1, "it is the second") for index, _ in enumerate(images)]
+"""
+    installed(tmp_path, monkeypatch, source, {"lorajobs.image_checkers": {"second": "Second"}})
+    monkeypatch.setenv("LORAJOBS_IMAGE_CHECKER", "second")
+    said = _generate(tmp_path, "-o", "kept.png", "--num-images", "2", "--steps", "1")
+    assert "saved kept.png  seed 7" in said
+    assert [file.name for file in tmp_path.glob("*.png")] == ["kept.png"]

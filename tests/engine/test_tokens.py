@@ -38,9 +38,11 @@ def bringing(
     rows: dict[str, Tensor],
     names: Sequence[str] = ("<s0>", "<s1>"),
     called: str = "it",
+    module: str = UNET_MODULE,
+    shape: tuple[int, ...] = UNET_SHAPE,
 ) -> LocalAdapter:
-    """An adapter of the demo base with these tokens."""
-    state = prefixed("unet.", pair(UNET_MODULE, UNET_SHAPE, seed=len(called)))
+    """An adapter of the demo base, or of another one's module, with these tokens."""
+    state = prefixed("unet.", pair(module, shape, seed=len(called)))
     use, path, _ = local(saved(folder / f"{called}.safetensors", state))
     tokens = saved(folder / f"{called}_emb.safetensors", rows)
     sha256 = hashlib.sha256(tokens.read_bytes()).hexdigest()

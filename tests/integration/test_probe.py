@@ -10,7 +10,7 @@ from safetensors.numpy import save
 
 from lorajobs.adapters.library import Library
 from lorajobs.adapters.registry import MemoryLoraRegistry
-from lorajobs.adapters.resolver import PROBE_BYTES
+from lorajobs.adapters.sources import PROBE_BYTES
 from lorajobs.catalog import Catalog
 from lorajobs.errors import FieldError, LoraRefused
 from lorajobs.plan import Plan, plan

@@ -50,7 +50,8 @@ class Repo:
 
     def commit(self, files: Mapping[str, bytes]) -> str:
         """Moves `main` to these files, and returns the commit."""
-        text = repr(sorted(files.items())) + self.main
+        hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+        text = repr(sorted(hashes.items())) + self.main
         self.main = hashlib.sha1(text.encode()).hexdigest()
         self.commits[self.main] = dict(files)
         return self.main

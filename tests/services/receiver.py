@@ -79,6 +79,13 @@ def receiver() -> Iterator[Receiver]:
                     self.send_header(name, value)
                 self.end_headers()
 
+        # As uploads come, and looks for what was uploaded.
+        do_PUT = do_POST
+
+        def do_HEAD(self) -> None:
+            self.send_response(404)
+            self.end_headers()
+
         def log_message(self, format: str, *args: object) -> None:
             pass
 

@@ -57,7 +57,9 @@ def scripted_api() -> Iterator[ScriptedApi]:
 
         def _reply(self, method: str) -> None:
             length = int(self.headers.get("content-length", 0))
-            body = json.loads(self.rfile.read(length)) if length else None
+            raw = self.rfile.read(length)
+            is_json = self.headers.get("content-type") == "application/json"
+            body = json.loads(raw) if is_json else raw or None
             api.headers.append({name.lower(): value for name, value in self.headers.items()})
             answer = api.answer(method, self.path, body)
             data = (

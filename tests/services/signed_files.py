@@ -2,14 +2,16 @@
 
 from contextlib import AbstractContextManager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from lorajobs.storage.folder import FolderStore
+from lorajobs.storage.folder import Announced, FolderStore
+from lorajobs.upload_errors import UploadMismatch
 from tests.services.server import HOST, serving
 
 
 class SignedFiles(ThreadingHTTPServer):
-    """Answers GET of `/files/<key>` from `store` with 200, 403 or 404."""
+    """Answers GET and PUT of `/files/<key>` from `store` with 200, 403, 404 or 422."""
 
     daemon_threads = True
     store: FolderStore
@@ -24,9 +26,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: SignedFiles
 
     def do_GET(self) -> None:
-        parts = urlsplit(self.path)
-        key = unquote(parts.path.removeprefix("/files/"))
-        query = {name: values[0] for name, values in parse_qs(parts.query).items()}
+        key, query = self._asked()
         expires, signature = query.get("expires", ""), query.get("signature", "")
         try:
             path = self.server.store.open_signed(key, expires, signature)
@@ -36,6 +36,24 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(404, b"")
         else:
             self._answer(200, path.read_bytes())
+
+    def do_PUT(self) -> None:
+        key, query = self._asked()
+        said = Announced(*(query.get(name, "") for name in Announced._fields))
+        body = BytesIO(self.rfile.read(int(self.headers["Content-Length"])))
+        try:
+            self.server.store.receive(key, said, query.get("signature", ""), body)
+        except PermissionError:
+            self._answer(403, b"")
+        except UploadMismatch:
+            self._answer(422, b"")
+        else:
+            self._answer(200, b"")
+
+    def _asked(self) -> tuple[str, dict[str, str]]:
+        parts = urlsplit(self.path)
+        query = {name: values[0] for name, values in parse_qs(parts.query).items()}
+        return unquote(parts.path.removeprefix("/files/")), query
 
     def _answer(self, status: int, body: bytes) -> None:
         self.send_response(status)

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from lorajobs.jobs import Job, JobError, JobStatus, Lease, Outcome, Output, Stage
+from lorajobs.jobs import Job, JobError, JobStatus, Lease, Outcome, Outputs, Stage
 from lorajobs.spec import JobSpec
 from lorajobs.store import DEFAULT_RULES, Progress, QueueRules, Rescued, Signal
 from tests.stateful.outbox import OutboxLedger
@@ -30,7 +30,7 @@ class Entry:
     stage: Stage | None = None
     step: int = 0
     error: str | None = None
-    outputs: tuple[Output, ...] = ()
+    outputs: Outputs = ()
 
     @property
     def waits(self) -> bool:

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from lorajobs import attempt
 from lorajobs.adapters.label import Label
 from lorajobs.adapters.library import Library
 from lorajobs.adapters.registry import MemoryLoraRegistry
-from lorajobs.attempt import Bench
 from lorajobs.bases import Bases
 from lorajobs.catalog import Catalog
 from lorajobs.ending import Ending
@@ -20,11 +20,13 @@ from lorajobs.errors import StoreUnavailable, UploadFailed
 from lorajobs.jobs import AppliedLora, Job, JobStatus, Lease, Outcome, Stage
 from lorajobs.pictures import read_text
 from lorajobs.settings import Settings
-from lorajobs.spec import AdapterUse
+from lorajobs.spec import AdapterUse, SourceImage
 from lorajobs.storage.folder import FolderStore
 from lorajobs.store import Progress, Signal
 from lorajobs.testing import ManualClock, MemoryJobStore
 from lorajobs.worker_page import WorkerPage
+from tests.attempts import run_whole
+from tests.images import decoded, encoded
 from tests.jobs import a_job, a_spec, an_adapter, lease_of, use
 
 
@@ -53,22 +55,22 @@ class Shop:
         self.store.submit(job, None)
         lease = lease_of(self.store.claim("demo", job.id, "w1", ticket))
         assert lease is not None
-        return attempt.run(self.bench(engine, **parts), lease)
+        return self.attempt(lease, engine, **parts)
 
-    def bench(self, engine: Engine | None = None, **parts: object) -> Bench:
+    def attempt(
+        self, lease: Lease, engine: Engine | None = None, **parts: object
+    ) -> tuple[Ending, str]:
         bases = Bases(lambda model: engine or self.engine, self.page.say_base)
         bases.engine("demo")
-        return Bench(
-            **{  # type: ignore[arg-type]
-                "settings": self.settings,
-                "store": self.store,
-                "library": self.library,
-                "bases": bases,
-                "objects": self.objects,
-                "page": self.page,
-                **parts,
-            }
-        )
+        own = {
+            "settings": self.settings,
+            "store": self.store,
+            "library": self.library,
+            "bases": bases,
+            "objects": self.objects,
+            "page": self.page,
+        }
+        return run_whole(lease, **(own | parts))  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -89,11 +91,40 @@ def test_a_job_succeeds_with_pictures_that_say_how_they_were_made(
         name for name, value in got.metrics if value is not None
     }
     target = tmp_path / "picture.png"
-    shop.objects.fetch(got.outputs[1].key, target, 10**6)
+    shop.objects.fetch(got.pictures[1].key, target, 10**6)
     text = read_text(target.read_bytes())
     assert (text["prompt"], text["seed"]) == ("a red heart", "8")
     assert "pixel" in str(text)
     assert [lora.id for lora in shop.page.loaded()] == ["pixel"]
+
+
+def test_a_job_starts_from_the_picture_beside_it(shop: Shop, tmp_path: Path) -> None:
+    image = SourceImage(reference="x", sha256="f" * 64, width=1, height=1, steps=2)
+    fields: dict[str, Any] = {"width": 96, "height": 64, "image": image, "strength": 0.25}
+    painted = []
+    for number, color in enumerate(("white", "black")):
+        job = a_job(**fields)
+        source = encoded(Image.new("RGB", (96, 64), color))
+        shop.objects.put(job.source_key, source, "image/png")
+        assert shop.run(job, ticket=f"t{number}") == (Ending.SUCCEEDED, "")
+        got = shop.store.get(job.id)
+        assert (got.step, got.steps) == (2, 2)
+        target = tmp_path / "picture.png"
+        shop.objects.fetch(got.pictures[0].key, target, 10**6)
+        painted.append(np.asarray(decoded(target.read_bytes()), np.int16))
+        assert read_text(target.read_bytes())["image_sha256"] == "f" * 64
+    # Three quarters of it are left.
+    assert abs(painted[0] - painted[1] - 191).max() <= 1
+
+
+def test_a_job_whose_picture_is_gone_fails_and_says_so(shop: Shop) -> None:
+    image = SourceImage(reference="x", sha256="f" * 64, width=1, height=1, steps=2)
+    job = a_job(image=image, strength=0.5)
+    ending, reason = shop.run(job)
+    assert (ending, reason.split(":")[0]) == (Ending.FAILED, "source_lost")
+    error = shop.store.get(job.id).error
+    assert error
+    assert (error.code, error.retryable) == ("source_lost", False)
 
 
 def test_pictures_say_nothing_if_the_operator_opts_out(shop: Shop, tmp_path: Path) -> None:
@@ -101,7 +132,7 @@ def test_pictures_say_nothing_if_the_operator_opts_out(shop: Shop, tmp_path: Pat
     job = a_job()
     assert shop.run(job, settings=silent)[0] is Ending.SUCCEEDED
     target = tmp_path / "picture.png"
-    shop.objects.fetch(shop.store.get(job.id).outputs[0].key, target, 10**6)
+    shop.objects.fetch(shop.store.get(job.id).pictures[0].key, target, 10**6)
     assert read_text(target.read_bytes()) == {}
 
 
@@ -161,7 +192,7 @@ def test_a_cancellation_told_by_the_store_stops_too(shop: Shop) -> None:
     lease = lease_of(shop.store.claim("demo", job.id, "w1", "t1"))
     assert lease is not None
     shop.store.cancel(job.id)
-    assert attempt.run(shop.bench(), lease)[0] is Ending.CANCELED
+    assert shop.attempt(lease)[0] is Ending.CANCELED
 
 
 def test_a_worker_that_must_stop_hands_its_job_back_without_an_attempt(shop: Shop) -> None:
@@ -171,7 +202,7 @@ def test_a_worker_that_must_stop_hands_its_job_back_without_an_attempt(shop: Sho
         shop.store.submit(job, None)
         lease = lease_of(shop.store.claim("demo", job.id, "w1", f"t{number}"))
         assert lease == Lease(job.id, number + 1)
-        assert attempt.run(shop.bench(), lease)[0] is Ending.HANDED_BACK
+        assert shop.attempt(lease)[0] is Ending.HANDED_BACK
         assert shop.store.get(job.id).status is JobStatus.QUEUED
 
 
@@ -183,7 +214,7 @@ def test_an_attempt_that_lost_its_lease_writes_nothing(shop: Shop) -> None:
     shop.clock.advance(10)
     shop.store.rescue()
     assert lease_of(shop.store.claim("demo", job.id, "w2", "t2")) == Lease(job.id, 2)
-    assert attempt.run(shop.bench(), lease)[0] is Ending.LOST
+    assert shop.attempt(lease)[0] is Ending.LOST
     assert shop.store.get(job.id).status is JobStatus.RUNNING
 
 

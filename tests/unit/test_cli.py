@@ -4,11 +4,12 @@ import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
 from lorajobs.addresses import LOOPBACK
-from lorajobs.cli import main
+from lorajobs.cli import HOMES, main
 from lorajobs.commands.request import parse_lora
 from lorajobs.commands.serve import hints, own_reach
 from lorajobs.embedded.ports import free_port
@@ -79,6 +80,26 @@ def test_submit_sends_what_was_typed_and_prints_the_id(api: ScriptedApi, run: Ru
         "num_images": 2,
         "on_lora_error": "skip",
     }
+
+
+def test_submit_uploads_a_picture_to_start_from_but_no_url(
+    api: ScriptedApi, run: Run, tmp_path: Path
+) -> None:
+    api.on("POST", "/v1/images", Answer({"id": "image-1"}, 201))
+    api.on("POST", "/v1/jobs", Answer(job_document("queued"), 202))
+    file = tmp_path / "image-of-a-cat.png"
+    file.write_bytes(PICTURE)
+    words = ("submit", "a heart", "--model", "demo", "--url", api.url, "--strength", 0.6)
+    assert run(*words, "--image", file).exit_code == 0
+    assert api.asked[0] == ("POST", "/v1/images", PICTURE)
+    assert (api.asked[1][2]["image"], api.asked[1][2]["strength"]) == ("image-1", 0.6)
+    for image in ("https://host/a.png", "image-" + "0" * 64):
+        run(*words, "--image", image)
+        assert api.asked[-1][2]["image"] == image
+    assert len(api.asked) == 4
+    result = run(*words, "--image", tmp_path / "none.png")
+    assert result.exit_code == 1
+    assert "none.png was not read: No such file" in result.output
 
 
 def test_submit_takes_the_only_model_there_is(api: ScriptedApi, run: Run) -> None:
@@ -291,9 +312,10 @@ def test_up_refuses_a_folder_that_another_uses(run: Run) -> None:
 
 
 def test_every_command_explains_itself(run: Run) -> None:
-    for name, command in main.commands.items():
-        result = run(name, "--help")
-        assert result.exit_code == 0
-        assert command.help
+    for name in HOMES:
+        command = main.get_command(click.Context(main), name)
+        assert command is not None
+        assert (command.name, bool(command.help)) == (name, True)
+        assert run(name, "--help").exit_code == 0
     _, _, listed = run("--help").stdout.partition("Commands:")
     assert "..." not in listed, "a first line is cut"

@@ -1,10 +1,12 @@
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import lorajobs
-from lorajobs.client import LONG_POLL_S, ApiUnreachable, Client, ClientError
+from lorajobs.client import LONG_POLL_S, Client
+from lorajobs.client_errors import ApiUnreachable, ClientError
 from lorajobs.embedded.ports import free_port
 from tests.services.scripted_api import Answer, ScriptedApi, scripted_api
 from tests.unit.documents import PICTURE, event_stream, job_document, output_document
@@ -185,6 +187,8 @@ def test_download_follows_and_checks(api: ScriptedApi, client: Client) -> None:
         client.download(output_document(f"{api.url}/file", data=b"another"))
     with pytest.raises(ClientError, match="Not found"):
         client.download(output_document(f"{api.url}/gone"))
+    with pytest.raises(ClientError, match="The picture was withheld"):
+        client.download(output_document("") | {"url": None, "sha256": None})
 
 
 def test_lists_come_back_as_lists(api: ScriptedApi, client: Client) -> None:
@@ -192,3 +196,25 @@ def test_lists_come_back_as_lists(api: ScriptedApi, client: Client) -> None:
     api.on("GET", "/v1/models", Answer({"models": [{"id": "demo"}]}))
     assert [job["status"] for job in client.jobs(5)] == ["succeeded"]
     assert client.models() == [{"id": "demo"}]
+    api.on("GET", "/v1/loras", Answer({"loras": [{"id": "pixel"}]}))
+    api.on("GET", "/v1/usage?by=model", Answer({"by": "model", "usage": [{"model": "demo"}]}))
+    assert client.loras() == [{"id": "pixel"}]
+    assert client.usage("model") == [{"model": "demo"}]
+
+
+def test_a_submit_can_be_named(api: ScriptedApi, client: Client) -> None:
+    api.on("POST", "/v1/jobs", Answer(job_document("queued"), 202))
+    client.submit({"model": "demo"}, idempotency_key="order-7")
+    client.submit({"model": "demo"})
+    assert [headers.get("idempotency-key") for headers in api.headers] == ["order-7", None]
+
+
+def test_an_uploaded_picture_is_sent_as_what_its_name_says(
+    api: ScriptedApi, client: Client, tmp_path: Path
+) -> None:
+    api.on("POST", "/v1/images", Answer({"id": "image-1"}, 201))
+    file = tmp_path / "a.webp"
+    file.write_bytes(PICTURE)
+    assert client.upload_image(file) == {"id": "image-1"}
+    assert api.asked == [("POST", "/v1/images", PICTURE)]
+    assert api.headers[0]["content-type"] == "image/webp"

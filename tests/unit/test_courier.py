@@ -8,11 +8,13 @@ import pytest
 from lorajobs.catalog import Catalog
 from lorajobs.courier import Courier
 from lorajobs.errors import JobNotFound
+from lorajobs.images import Images
 from lorajobs.jobs import JobStatus, Lease, Outcome
 from lorajobs.metrics import CourierMetrics
+from lorajobs.settings import Settings
 from lorajobs.storage.folder import FolderStore
 from lorajobs.store import QueueRules
-from lorajobs.testing import ManualClock, MemoryJobStore
+from lorajobs.testing import ManualClock, MemoryImages, MemoryJobStore
 from tests.jobs import a_job, lease_of
 
 
@@ -34,7 +36,10 @@ def a_courier(store: MemoryJobStore, folder: Path) -> tuple[Courier, Broker]:
     objects = FolderStore(folder, "http://localhost", 60)
     metrics = CourierMetrics()
     catalog = Catalog.load(None)
-    return Courier(store, broker, catalog, objects, lambda: None, metrics), broker
+    images = Images(Settings(), MemoryImages(store.clock_ms), objects)
+    return Courier(
+        store, broker, catalog, objects, images, lambda: None, metrics, lambda: None
+    ), broker
 
 
 def test_a_ticket_that_is_missing_twice_is_minted_once(tmp_path: Path) -> None:

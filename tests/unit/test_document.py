@@ -8,10 +8,19 @@ from typing import Any
 import pytest
 
 from lorajobs.document import job_document, queue_document, timestamp, without_secrets
-from lorajobs.jobs import AppliedLora, Job, JobError, JobStatus, JobWarning, Metrics, Stage
+from lorajobs.jobs import (
+    AppliedLora,
+    Job,
+    JobError,
+    JobStatus,
+    JobWarning,
+    Metrics,
+    Stage,
+    Withheld,
+)
 from lorajobs.place import NOBODY, Crew, Place
 from lorajobs.spec import AdapterUse, Webhook
-from lorajobs.storage.base import SignedUrl
+from lorajobs.storage.base import SignedUpload, SignedUrl
 from tests.jobs import a_job, an_adapter, an_output
 
 URL = "https://bucket.s3.amazonaws.com/secret.safetensors?X-Amz-Signature=abc"
@@ -32,6 +41,9 @@ class Signer:
 
     def exists(self, key: str) -> bool:
         return True
+
+    def upload_url(self, key: str, size: int, sha256: str, ttl_s: int) -> SignedUpload:
+        return SignedUpload(f"https://pictures.example/{key}?signed", {}, EXPIRES)
 
     def delete(self, prefix: str) -> None: ...
 
@@ -66,6 +78,8 @@ def test_a_waiting_job() -> None:
             "priority": "normal",
             "start_deadline_s": None,
             "on_lora_error": "fail",
+            "image": None,
+            "strength": None,
             "loras": [],
             "webhook": None,
         },
@@ -85,6 +99,7 @@ def test_a_waiting_job() -> None:
             "fetch_s": None,
             "swap_s": None,
             "generate_s": None,
+            "check_s": None,
             "upload_s": None,
             "swapped": None,
             "tiers": None,
@@ -112,7 +127,10 @@ def ended() -> Job:
             "started_ms": 1_700_000_000_123,
             "completed_ms": 1_700_000_001_000,
             "applied_loras": (applied,),
-            "outputs": (an_output(width=1, height=2, sha256="f"),),
+            "outputs": (
+                an_output(width=1, height=2, sha256="f", nsfw=False),
+                Withheld(index=1, width=3, height=4, seed=8),
+            ),
             "warnings": (JobWarning(code="lora_scale", detail="d"),),
             "metrics": Metrics(queue_s=1.5, swapped=True),
         }
@@ -138,7 +156,20 @@ def test_an_ended_job() -> None:
             "bytes": 3,
             "sha256": "f",
             "seed": 7,
-        }
+            "nsfw": False,
+        },
+        {
+            "index": 1,
+            "url": None,
+            "url_expires_at": None,
+            "content_type": None,
+            "width": 3,
+            "height": 4,
+            "bytes": None,
+            "sha256": None,
+            "seed": 8,
+            "nsfw": True,
+        },
     ]
 
 

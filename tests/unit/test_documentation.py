@@ -35,6 +35,17 @@ def test_every_drawn_change_has_its_script_and_tests_that_exist() -> None:
             assert f"def {test}(" in (ROOT / path).read_text(), name
 
 
+def test_every_complaint_has_tests_that_exist() -> None:
+    text = (ROOT / "docs" / "complaints.md").read_text()
+    rows = re.findall(r"^\| .+ \| .+ \| (.+) \|$", text, re.MULTILINE)[1:]
+    # Those of the studied services' users.
+    assert len(rows) == 23
+    for tests in rows:
+        for name in tests.split(", "):
+            path, test = name.strip("`").split("::")
+            assert f"def {test}(" in (ROOT / path).read_text(), name
+
+
 def test_the_documented_settings_are_the_present_ones() -> None:
     text = (ROOT / "docs" / "settings.md").read_text()
     assert with_table(text) == text, "run `make docs`"

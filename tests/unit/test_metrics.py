@@ -51,6 +51,13 @@ def test_the_document_lists_just_what_there_is(
     assert Scrape.of(courier.registry).rows() == documented("Courier")
 
 
+def test_withheld_pictures_are_counted(worker: WorkerMetrics) -> None:
+    worker.reported(ended().model_copy(update={"withheld": 3}))
+    worker.reported(ended())
+    scrape = Scrape.of(worker.registry)
+    assert scrape.value("lorajobs_worker_withheld_pictures_total", base="demo") == 3
+
+
 def test_a_wait_is_compared_with_its_prediction(
     worker: WorkerMetrics, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -35,7 +35,7 @@ def test_an_attempt_holds_both_files_and_reports_the_tokens(tmp_path: Path) -> N
         assert applied.tokens == (("<s0>", "<s1>") if use is spoken else ())
         assert group_of([(applied.key, applied.scale)]) == a_spec(loras=(use,)).group
         assert ended.metrics.swapped == (index < 2)
-        pictures.append(ended.outputs[0].sha256)
+        pictures.append(ended.pictures[0].sha256)
     assert pictures[0] != pictures[1] == pictures[2]
 
 

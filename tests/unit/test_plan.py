@@ -71,7 +71,11 @@ def test_what_the_request_gives_is_kept(shelf: Shelf) -> None:
         "num_images": 4,
         "scheduler": "EulerDiscreteScheduler",
         "output": {"format": "webp", "quality": 50},
-        "webhook": {"url": "https://receiver.example/hook", "events": ["started", "failed"]},
+        "webhook": {
+            "url": "https://receiver.example/hook",
+            "events": ["started", "failed"],
+            "shape": "prediction",
+        },
         "metadata": {"order": "7"},
     }
     spec = planned(shelf, **given).spec

@@ -6,7 +6,7 @@ from pydantic import SecretStr
 
 from lorajobs.errors import ConfigError
 from lorajobs.settings import Settings
-from lorajobs.webhooks import new_secret
+from lorajobs.webhook_secrets import new_secret
 
 
 def test_a_wrong_value_names_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,11 +4,20 @@ from collections.abc import Mapping
 
 import pytest
 
+from lorajobs.access_errors import IdempotencyMismatch
 from lorajobs.catalog import Catalog
-from lorajobs.errors import ConfigError, JobNotFinished, JobNotFound, StoreUnavailable
-from lorajobs.jobs import JobStatus, JobWarning
+from lorajobs.errors import (
+    ConfigError,
+    JobNotFinished,
+    JobNotFound,
+    QueueFull,
+    StoreUnavailable,
+    UploadFailed,
+)
+from lorajobs.jobs import Job, JobStatus, JobWarning
 from lorajobs.plan import Plan
 from lorajobs.submit import resubmit, submit
+from lorajobs.terms import Once, Terms
 from lorajobs.testing import ManualClock, MemoryJobStore
 from tests.jobs import a_spec
 
@@ -39,6 +48,22 @@ class OtherServer:
         if self._down:
             raise StoreUnavailable("the broker does not answer")
         self.published.append(queue)
+
+
+class Cupboard:
+    """Where jobs' pictures are put."""
+
+    def __init__(self) -> None:
+        self.held: dict[str, bytes] = {}
+
+    def of(self, job: Job) -> bytes | None:
+        return self.held.get(job.source_key)
+
+    def keep(self, job: Job, png: bytes) -> None:
+        self.held[job.source_key] = png
+
+    def discard(self, job: Job) -> None:
+        del self.held[job.source_key]
 
 
 def test_the_job_comes_back_as_the_store_has_it() -> None:
@@ -78,7 +103,7 @@ def test_an_ended_job_is_submitted_again_with_all_it_had() -> None:
     store, queue = MemoryJobStore(), OtherServer()
     old, _ = submit(PLAN, store, queue)
     store.cancel(old.id)
-    new = resubmit(old.id, Catalog.load(None), store, queue)
+    new = resubmit(old.id, Catalog.load(None), store, queue, Cupboard())
     assert store.get(new.id) == new
     assert new.id != old.id
     assert new.spec == old.spec.model_copy(update={"retry_of": old.id})
@@ -86,14 +111,59 @@ def test_an_ended_job_is_submitted_again_with_all_it_had() -> None:
     assert queue.published == ["base.demo", "base.demo"]
 
 
+WITH_PICTURE = PLAN._replace(spec=a_spec(owner="ann"), source=b"png")
+
+
+def test_the_picture_that_a_job_starts_from_lies_beside_it_before_it_can_be_claimed() -> None:
+    store = MemoryJobStore()
+
+    class Watching(Cupboard):
+        def keep(self, job: Job, png: bytes) -> None:
+            assert store.tickets == []
+            super().keep(job, png)
+
+    cupboard = Watching()
+    old, _ = submit(WITH_PICTURE, store, SameServer(), sources=cupboard)
+    assert cupboard.held == {f"jobs/{old.id}/source.png": b"png"}
+    store.cancel(old.id)
+    store.tickets.clear()
+    new = resubmit(old.id, Catalog.load(None), store, SameServer(), cupboard)
+    assert cupboard.held[new.source_key] == b"png"
+    assert len(cupboard.held) == 2
+
+
+def test_a_job_whose_picture_cannot_be_stored_is_not_submitted() -> None:
+    class Full(Cupboard):
+        def keep(self, job: Job, png: bytes) -> None:
+            raise UploadFailed("no room")
+
+    store = MemoryJobStore()
+    with pytest.raises(UploadFailed):
+        submit(WITH_PICTURE, store, SameServer(), sources=Full())
+    assert store.tickets == []
+
+
+def test_the_picture_of_a_job_that_was_refused_or_there_already_is_not_kept() -> None:
+    store, cupboard, once = MemoryJobStore(), Cupboard(), Once("name", "print")
+    first, _ = submit(WITH_PICTURE, store, SameServer(), terms=Terms(1, once), sources=cupboard)
+    again, _ = submit(WITH_PICTURE, store, SameServer(), terms=Terms(1, once), sources=cupboard)
+    assert again.id == first.id
+    other = Terms(1, once._replace(fingerprint="other"))
+    with pytest.raises(IdempotencyMismatch):
+        submit(WITH_PICTURE, store, SameServer(), terms=other, sources=cupboard)
+    with pytest.raises(QueueFull):
+        submit(WITH_PICTURE, store, SameServer(), terms=Terms(1), sources=cupboard)
+    assert list(cupboard.held) == [first.source_key]
+
+
 def test_only_an_ended_job_of_a_configured_base_is_submitted_again() -> None:
     store, queue, catalog = MemoryJobStore(), OtherServer(), Catalog.load(None)
     job, _ = submit(PLAN, store, queue)
     with pytest.raises(JobNotFinished, match="is queued; only an ended job"):
-        resubmit(job.id, catalog, store, queue)
+        resubmit(job.id, catalog, store, queue, Cupboard())
     with pytest.raises(JobNotFound):
-        resubmit("nope", catalog, store, queue)
+        resubmit("nope", catalog, store, queue, Cupboard())
     gone, _ = submit(PLAN._replace(spec=a_spec(model="gone")), store, queue)
     store.cancel(gone.id)
     with pytest.raises(ConfigError, match="no model 'gone' is configured"):
-        resubmit(gone.id, catalog, store, queue)
+        resubmit(gone.id, catalog, store, queue, Cupboard())

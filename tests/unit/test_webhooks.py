@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
+from lorajobs.api_keys import ApiKey, rotated
 from lorajobs.guarded_http import GuardedHttp
 from lorajobs.jobs import Job, JobStatus, Outcome, Stage
 from lorajobs.reach import Reach
@@ -13,8 +14,9 @@ from lorajobs.settings import Settings
 from lorajobs.spec import ENDS, WebhookEvent
 from lorajobs.spec import Webhook as Hook
 from lorajobs.store import Progress
-from lorajobs.testing import ManualClock, MemoryJobStore
-from lorajobs.webhooks import WebhookSender, new_secret
+from lorajobs.testing import ManualClock, MemoryApiKeys, MemoryJobStore
+from lorajobs.webhook_secrets import WebhookSecrets, new_secret
+from lorajobs.webhooks import WebhookSender
 from tests.jobs import a_job, lease_of
 from tests.services.receiver import Receiver, receiver
 
@@ -36,23 +38,26 @@ class Desk:
         *,
         events: tuple[WebhookEvent, ...] = ENDS,
         ends: bool = True,
+        owner: str = "",
         **settings: object,
     ) -> None:
         self.clock = ManualClock()
         self.store = MemoryJobStore(clock_ms=self.clock)
+        self.keys = MemoryApiKeys(self.clock)
+        self.secrets = WebhookSecrets(lambda: SECRET, self.keys, 60, self.clock)
         given = {"webhook_private": ("127.0.0.0/8",), "webhook_retry_s": (5, 300), **settings}
         values = Settings(**given)  # type: ignore[arg-type]
         http = GuardedHttp(Reach.of_webhooks(values))
         self.heard: list[tuple[str, bool]] = []
         self.sender = WebhookSender(
             values,
-            SECRET,
+            self.secrets,
             self.store,
             http,
             _document,
             lambda result, seconds: self.heard.append((result, seconds is not None)),
         )
-        self.job = a_job(webhook=Hook(url=url, events=events))
+        self.job = a_job(webhook=Hook(url=url, events=events), owner=owner)
         self.store.submit(self.job, None)
         lease = lease_of(self.store.claim("demo", self.job.id, "w", "t"))
         assert lease is not None
@@ -148,10 +153,19 @@ def test_a_deleted_job_s_webhook_is_dropped(hooked: Receiver) -> None:
     assert hooked.received == []
 
 
-def test_secrets_are_new_and_well_formed() -> None:
-    assert new_secret() != new_secret()
-    assert new_secret().startswith("whsec_")
-    Webhook(new_secret())
+def test_a_keys_job_is_signed_by_its_secret_and_after_a_change_by_both(hooked: Receiver) -> None:
+    desk = Desk(hooked.url, owner="anna")
+    key = ApiKey(id="anna", name="anna", scopes=(), digest="", created_ms=0)
+    desk.keys.add(key)
+    (first,) = desk.secrets.of("anna").all
+    desk.keys.update("anna", rotated)
+    assert desk.sweep() == ["204"]
+    (got,) = hooked.received
+    for secret in (first, desk.secrets.of("anna").current):
+        assert Webhook(secret).verify(got.body, dict(got.headers))["type"] == "job.succeeded"
+    for secret in (SECRET, desk.secrets.of("").current, new_secret()):
+        with pytest.raises(WebhookVerificationError):
+            Webhook(secret).verify(got.body, dict(got.headers))
 
 
 def test_the_default_schedule(hooked: Receiver) -> None:

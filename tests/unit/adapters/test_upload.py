@@ -6,7 +6,7 @@ import pytest
 
 from lorajobs.adapters.folder import Trust
 from lorajobs.adapters.reference import parse
-from lorajobs.adapters.upload import Upload, UploadSource
+from lorajobs.adapters.upload import Upload, UploadSource, sent
 from lorajobs.errors import LoraTooLarge, UrlNotAllowed
 
 
@@ -23,7 +23,7 @@ class Endless:
 
 def test_a_body_without_end_is_left_once_it_is_too_large(tmp_path: Path) -> None:
     body = Endless()
-    folder = UploadSource().open(Upload("a.safetensors", body), Trust.OWNED, "the upload")
+    folder = UploadSource().open(Upload("a.safetensors", sent(body)), Trust.OWNED, "the upload")
     assert list(folder.names) == ["a.safetensors"]
     target = tmp_path / "part"
     with pytest.raises(LoraTooLarge, match="the upload has more than the 3000000 bytes"):
@@ -33,7 +33,7 @@ def test_a_body_without_end_is_left_once_it_is_too_large(tmp_path: Path) -> None
 
 
 def test_two_uploads_of_one_name_are_two_and_none_can_be_written(tmp_path: Path) -> None:
-    first, second = (str(Upload("a.safetensors", Endless())) for _ in range(2))
+    first, second = (str(Upload("a.safetensors", sent(Endless()))) for _ in range(2))
     assert first != second
     for text in (first, second):
         with pytest.raises(UrlNotAllowed):

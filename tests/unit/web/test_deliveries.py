@@ -84,6 +84,7 @@ def test_events_are_chosen_by_name(api: Api) -> None:
     assert shown == {
         "url": "https://receiver.example/hook?…",
         "events": ["started", "succeeded"],
+        "shape": "job",
     }
     lease = lease_of(api.store.claim("demo", job_id, "w", "t"))
     assert lease is not None

@@ -5,17 +5,37 @@ from pathlib import Path
 
 import pytest
 
-from lorajobs import access_errors, errors, lora_errors, outbox, store_errors
+from lorajobs import (
+    access_errors,
+    errors,
+    image_errors,
+    lora_errors,
+    moderation_errors,
+    outbox,
+    store_errors,
+    upload_errors,
+)
 from lorajobs.errors import LoraFetchFailed, LoraJobsError
 from lorajobs.jobs import Job
 from lorajobs.testing import MemoryJobStore
 from tests.shelf import Shelf
 from tests.unit.web.api import Api, problem_of
-from web import seats
+from web import pictures, seats
 from web.errors import HTTP_CODES
 
 #: Where errors with codes are.
-MODULES = (errors, access_errors, lora_errors, outbox, store_errors, seats)
+MODULES = (
+    errors,
+    access_errors,
+    image_errors,
+    lora_errors,
+    moderation_errors,
+    outbox,
+    store_errors,
+    upload_errors,
+    pictures,
+    seats,
+)
 DOCS = Path(__file__).parents[3] / "docs" / "troubleshooting.md"
 
 

@@ -24,7 +24,9 @@ def asked(api: Api, host: str = "127.0.0.1:8000", peer: str = "127.0.0.1", **hea
     )
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1:8000", "localhost", "localhost:81", "[::1]:8000"])
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1:8000", "localhost", "localhost:81", "[::1]:8000", "0:8000", "0.0.0.0:8000"]
+)
 @pytest.mark.parametrize("peer", ["127.0.0.1", "127.8.8.8", "::1"])
 def test_the_own_user_needs_no_key(shelf: Shelf, host: str, peer: str) -> None:
     assert asked(opened(shelf), host, peer).status_code == 202

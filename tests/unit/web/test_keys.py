@@ -1,8 +1,10 @@
 """Who may ask for what: keys, their scopes and rates, and jobs that are another key's."""
 
+import re
 from typing import Any
 
 import pytest
+from werkzeug.test import TestResponse
 
 from lorajobs.api_keys import Scope, revoke
 from lorajobs.errors import StoreUnavailable
@@ -17,12 +19,26 @@ def shared(shelf: Shelf) -> Shared:
     return Shared(shelf)
 
 
+#: Where POST is answered with errors in another API's shape.
+OTHERS = re.compile(r"/|/models/pixel|/v1/chat/completions|/v1/images/\w+")
+
+
+def refusal_of(answer: TestResponse, status: int, code: str) -> str:
+    """What the answer says, in the shape of its page."""
+    if answer.request.method != "POST" or not OTHERS.fullmatch(answer.request.path):
+        return str(problem_of(answer, status, code)["detail"])
+    assert answer.status_code == status, answer.text
+    assert answer.content_type == "application/json"
+    assert f'"{code}"' in answer.text
+    return answer.text
+
+
 def pages(api: Api, job_id: str) -> list[tuple[str, str]]:
     """Every page below /v1 and its methods, for this job."""
     found = []
     for rule in api.app.url_map.iter_rules():
         path = rule.rule.replace("<job_id>", job_id).replace("<int:index>", "0")
-        path = path.replace("<lora_id>", "pixel").replace("<delivery_id>", "d")
+        path = re.sub("<[^>]*>", "x", path.replace("<lora_id>", "pixel"))
         if path.startswith("/v1/"):
             found += [(method, path) for method in rule.methods or () if method != "OPTIONS"]
     assert len(found) > 15
@@ -31,12 +47,13 @@ def pages(api: Api, job_id: str) -> list[tuple[str, str]]:
 
 def test_every_page_needs_a_key_once_there_is_one(shared: Shared) -> None:
     job_id = shared.anna.submit()
-    for method, path in [*pages(shared.api, job_id), ("GET", "/v1/nix"), ("POST", "/")]:
+    further = [("GET", "/v1/nix"), ("POST", "/"), ("POST", "/models/pixel")]
+    for method, path in [*pages(shared.api, job_id), *further]:
         answer = shared.api.client.open(path, method=method)
         assert answer.status_code == 401, (method, path)
         assert answer.headers["WWW-Authenticate"] == 'Bearer realm="lorajobs"'
         if method != "HEAD":
-            assert "lorajobs keys create" in problem_of(answer, 401, "key_required")["detail"]
+            assert "lorajobs keys create" in refusal_of(answer, 401, "key_required")
     assert shared.root.ids() == {job_id}
 
 
@@ -47,7 +64,7 @@ def test_whoever_watches_the_processes_needs_none(shared: Shared, path: str) -> 
 
 @pytest.mark.parametrize(
     "shown",
-    ["", "Bearer", "Bearer x", "Basic {secret}", "{secret}", "Bearer {secret}x", "Token {secret}"],
+    ["", "Bearer", "Bearer x", "Basic {secret}", "{secret}", "Bearer {secret}x", "Key {secret}"],
 )
 def test_what_is_no_key_is_refused_also_where_none_is_needed(
     shared: Shared, api: Api, shown: str
@@ -73,7 +90,7 @@ def test_each_scope_opens_its_own(shared: Shared) -> None:
     for method, path in pages(shared.api, job_id):
         asks, other = (looks, submits) if method in ("GET", "HEAD") else (submits, looks)
         if method != "HEAD":
-            problem_of(other.ask(method, path), 403, "scope_missing")
+            refusal_of(other.ask(method, path), 403, "scope_missing")
         assert asks.ask(method, path).status_code not in (401, 403), (method, path)
         assert shared.root.ask(method, path).status_code not in (401, 403), (method, path)
 

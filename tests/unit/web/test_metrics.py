@@ -77,6 +77,16 @@ def test_every_base_is_shown_before_its_first_job(api: Api) -> None:
     assert scraped(api).value("lorajobs_jobs_waiting", base="demo") == 0
 
 
+def test_listeners_of_all_processes_are_added_up(api: Api) -> None:
+    leave = api.seats.take()
+    api.listeners.tell("another-7", 5)
+    seen = scraped(api)
+    assert seen.value("lorajobs_listeners") == 6
+    assert seen.value("lorajobs_listeners_of_fullest") == 5
+    leave()
+    assert scraped(api).value("lorajobs_listeners") == 5
+
+
 def test_no_label_holds_an_id(api: Api) -> None:
     job_id = api.submit(loras=[{"id": "pixel"}])
     live(api, "demo-7@host", "warm")

@@ -12,6 +12,8 @@ from lorajobs.jobs import JobStatus, Outcome
 from lorajobs.request import JobRequest, RegisterRequest
 from tests.jobs import lease_of
 from tests.unit.web.api import REQUEST, Api
+from web.gate import FOREIGN
+from web.openapi_routes import ROUTES
 
 
 @pytest.fixture
@@ -38,9 +40,39 @@ def test_every_route_is_described(api: Api, described: dict[str, Any]) -> None:
     assert {op["operationId"] for op in operations} == {
         rule.endpoint for rule in api.app.url_map.iter_rules()
     }
+    assert {op["operationId"] for op in operations} == set(ROUTES)
+    # What tests of the native pages leave out.
+    assert {tag for op in operations for tag in op["tags"]} > FOREIGN
     for operation in operations:
         assert operation["summary"].endswith("."), operation["operationId"]
-        assert "default" in operation["responses"]
+        assert {"500", "default"} & set(operation["responses"])
+
+
+def test_errors_are_described_by_status_with_their_codes_and_headers(
+    described: dict[str, Any],
+) -> None:
+    answers = described["paths"]["/v1/jobs"]["post"]["responses"]
+    codes = {
+        status: set(answer["description"].replace("`", "").split(", "))
+        for status, answer in answers.items()
+        if status >= "400"
+    }
+    assert codes["401"] == {"key_required", "key_invalid"}
+    assert codes["429"] == {"queue_full", "rate_limited"}
+    assert codes["413"] == {"body_too_large"}
+    assert {"validation", "lora_base_mismatch", "idempotency_mismatch"} <= codes["422"]
+    assert {"lora_fetch_failed", "store_unavailable"} <= codes["503"]
+    sure, perhaps = "#/components/headers/Retry-After", "#/components/headers/Retry-After.maybe"
+    assert answers["202"]["headers"]["Retry-After"] == {"$ref": perhaps}
+    assert answers["429"]["headers"]["Retry-After"] == {"$ref": sure}
+    headers = described["components"]["headers"]
+    assert headers["Retry-After"]["required"]
+    assert not headers["Retry-After.maybe"]["required"]
+    assert {"Location", "Preference-Applied", "RateLimit-Remaining"} <= set(
+        answers["202"]["headers"]
+    )
+    alive = described["paths"]["/healthz"]["get"]
+    assert (set(alive["responses"]), alive["security"]) == ({"200", "500"}, [])
 
 
 def test_bodies_are_described_by_the_models_that_validate_them(described: dict[str, Any]) -> None:

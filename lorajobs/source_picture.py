@@ -1,0 +1,89 @@
+"""Pictures that clients send: read with care, turned upright, fitted to a size."""
+
+import hashlib
+import io
+from typing import NamedTuple
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from lorajobs.image_errors import ImageInvalid, ImageTooLarge
+
+#: What is read, as Pillow calls it; phones write JPEGs with a second picture inside (MPO).
+CONTENT_TYPES = {
+    "PNG": "image/png",
+    "JPEG": "image/jpeg",
+    "MPO": "image/jpeg",
+    "WEBP": "image/webp",
+}
+#: Pillow's modes of eight bits a channel; converting others would cut them off.
+_MODES = frozenset({"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "CMYK", "YCbCr"})
+_PNG_LEVEL = 1
+
+
+class SourcePicture(NamedTuple):
+    """A picture as a client sent it, upright and in RGB, and what its file was."""
+
+    image: Image.Image
+    #: of the file as it was sent
+    sha256: str
+    content_type: str
+
+    def fitted(self, width: int, height: int) -> bytes:
+        """The picture as a PNG of this size: scaled until it covers it, what hangs over cut off.
+
+        A picture of these proportions is the one that diffusers makes of it, pixel by pixel.
+        """
+        image = ImageOps.fit(self.image, (width, height), Image.Resampling.LANCZOS)
+        buffer = io.BytesIO()
+        image.save(buffer, "PNG", compress_level=_PNG_LEVEL)
+        return buffer.getvalue()
+
+
+def read_picture(data: bytes, max_pixels: int) -> SourcePicture:
+    """Decodes a PNG, JPEG or WebP whole; what is transparent becomes white.
+
+    Raises: ImageInvalid, ImageTooLarge.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=["PNG", "JPEG", "WEBP"]) as opened:
+            # Nothing but the header was read so far.
+            _require_readable(opened, max_pixels)
+            kind = CONTENT_TYPES[str(opened.format)]
+            image = _on_white(ImageOps.exif_transpose(opened))
+    except (ImageInvalid, ImageTooLarge, MemoryError):
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageTooLarge(f"it has more than the {max_pixels:,} pixels allowed") from error
+    except UnidentifiedImageError as error:
+        raise ImageInvalid("it is no PNG, JPEG or WebP") from error
+    except Exception as error:
+        # A broken file meets every kind of error in the codecs.
+        raise ImageInvalid(f"it cannot be decoded: {error}") from error
+    return SourcePicture(image, hashlib.sha256(data).hexdigest(), kind)
+
+
+def opened(png: bytes) -> Image.Image:
+    """What `fitted` made.
+
+    Raises: OSError, if it was damaged since.
+    """
+    with Image.open(io.BytesIO(png), formats=["PNG"]) as image:
+        image.load()
+        return image.copy()
+
+
+def _require_readable(image: Image.Image, max_pixels: int) -> None:
+    if image.width * image.height > max_pixels:
+        found = f"{image.width}x{image.height} pixels"
+        raise ImageTooLarge(f"it has {found}, allowed are {max_pixels:,} in all")
+    if image.mode not in _MODES:
+        raise ImageInvalid(f"it has the mode {image.mode}; save it with 8 bits per channel")
+    if getattr(image, "is_animated", False) and image.format != "MPO":
+        raise ImageInvalid("it is animated; send one frame")
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    white = Image.new("RGBA", image.size, "white")
+    return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
