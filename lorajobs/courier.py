@@ -90,10 +90,7 @@ class Courier:
         self._hand_out()
         self._erase_spent()
         self._erase_images()
-        try:
-            self._sweep_uploads()
-        except (StorageUnavailable, OSError) as error:
-            log.warning("awaited uploads are not erased yet: %s", error)
+        self._sweep_uploads()
 
     def _erase_spent(self) -> None:
         for job_id in self._store.spent(BATCH):

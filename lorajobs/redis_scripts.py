@@ -8,7 +8,7 @@ import redis
 
 #: What makes new work: refused while the server is full, before anything is written. All other
 #: scripts end or move what was accepted, and must go on then (`allow-oom`, Redis 7 and later).
-_NEW_WORK = frozenset({"submit", "claim"})
+_NEW_WORK = frozenset({"submit", "claim", "await_upload"})
 
 
 class Script:

@@ -6,6 +6,7 @@ from functools import partial
 
 from lorajobs.attempt import FOREVER, Attempt, Bench
 from lorajobs.ending import Ending
+from lorajobs.engine.base import DeviceFault
 from lorajobs.errors import (
     EngineFailed,
     JobCanceled,
@@ -28,7 +29,7 @@ def run(bench: Bench, lease: Lease) -> End | None:
     """Runs an attempt until its pictures are made, and says how it ended if it did.
 
     None if the pictures are left to the finisher, which goes on while the next job runs; then
-    `bench.tell` hears of the end.
+    `bench.tell` hears of the end. Raises: DeviceFault, and then this process is of no more use.
     """
     job = patiently(lambda: bench.store.get(lease.job_id))
     attempt = Attempt(bench, lease, job)
@@ -57,6 +58,10 @@ def _end(
     end: End | None = (Ending.LOST, "nobody could be told")
     try:
         end = _ended(attempt, bench, lease, work)
+    except DeviceFault:
+        # Its parent counts it, once this process has ended.
+        end = None
+        raise
     finally:
         if end is not None:
             bench.page.reports.send(attempt.report(end[0]))
@@ -75,6 +80,8 @@ def _ended(
     except LeaseLost:
         log.warning("job %s: attempt %d lost its lease", *lease)
         return _LOST
+    except DeviceFault:
+        raise
     except Exception as error:
         return attempt.give_up(_as_ours(error))
     if outcome is None:

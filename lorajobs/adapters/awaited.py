@@ -1,6 +1,7 @@
 """Adapters whose files are still to come: announced, sent to the object store, then registered."""
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
@@ -20,6 +21,8 @@ from lorajobs.settings import Settings
 from lorajobs.spec import Frozen, Visibility
 from lorajobs.storage.base import ObjectStore, SignedUpload
 from lorajobs.upload_errors import UploadAwaited
+
+_log = logging.getLogger(__name__)
 
 #: A transfer that began just before its URL expired may take so much longer, seconds.
 GRACE_S = 3600
@@ -164,12 +167,17 @@ class AwaitedUploads:
 def sweep(store: AwaitedStore, objects: ObjectStore, limit: int) -> None:
     """Erases files that were sent and never registered, so many at most.
 
-    Raises: StoreUnavailable, OSError.
+    Raises: StoreUnavailable.
     """
     for name in store.spent(limit):
-        # The file first: if this fails, the name still tells of it.
-        objects.delete(key_of(name))
-        store.forget(name)
+        try:
+            # The file first: if this fails, the name still tells of it.
+            objects.delete(key_of(name))
+        except OSError as error:
+            # One that cannot be erased must not hold up the others.
+            _log.warning("the upload of %s is not erased yet: %s", name, error)
+        else:
+            store.forget(name)
 
 
 def key_of(name: str) -> str:

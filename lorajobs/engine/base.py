@@ -15,6 +15,10 @@ from lorajobs.spec import AdapterUse, JobSpec
 OnStep = Callable[[int], None]
 
 
+class DeviceFault(Exception):
+    """The device failed, and nothing in this process can compute on it any more."""
+
+
 class LocalAdapter(NamedTuple):
     """An adapter whose files lie on this machine."""
 
@@ -84,7 +88,7 @@ class Engine(Protocol):
     def generate(self, spec: JobSpec, on_step: OnStep, source: Image | None = None) -> Generation:
         """Makes `num_images` pictures, image i with seed + i, from `source` if `spec.image` is set.
 
-        Raises: BadPicture, OutOfMemory, EngineFailed, JobCanceled.
+        Raises: BadPicture, OutOfMemory, EngineFailed, JobCanceled, and like all verbs DeviceFault.
         """
 
 

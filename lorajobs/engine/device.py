@@ -6,6 +6,7 @@ from typing import TypeVar
 
 import torch
 
+from lorajobs.engine.base import DeviceFault
 from lorajobs.errors import EngineFailed, JobCanceled, LeaseLost, LoraJobsError, OutOfMemory
 
 T = TypeVar("T")
@@ -16,6 +17,16 @@ _SHORT_OF_MEMORY = (
     "not enough memory",
     "can't allocate memory",
     "CUBLAS_STATUS_ALLOC_FAILED",
+)
+
+
+#: How CUDA says that its context is lost, which no later call in this process gets back.
+_FAULTS = (
+    "CUDA error:",
+    "device-side assert",
+    "unspecified launch failure",
+    "_STATUS_EXECUTION_FAILED",
+    "_STATUS_INTERNAL_ERROR",
 )
 
 
@@ -42,7 +53,8 @@ def pick_dtype(asked: str, device: torch.device, *, has_transformer: bool) -> to
 def guarded(call: Callable[[], T]) -> T:
     """Runs a call of the pipeline and translates what it raises.
 
-    Raises: OutOfMemory, EngineFailed; errors of lorajobs and JobCanceled pass unchanged.
+    Raises: OutOfMemory, DeviceFault, EngineFailed; errors of lorajobs and JobCanceled pass
+    unchanged.
     """
     try:
         return call()
@@ -51,7 +63,7 @@ def guarded(call: Callable[[], T]) -> T:
     except Exception as error:
         detail = f"{type(error).__name__}: {error}".strip(": ")
         if not is_out_of_memory(error):
-            raise EngineFailed(detail) from error
+            raise DeviceFault(detail) if is_fault(error) else EngineFailed(detail) from error
     # Out of the handler, so that the failed frames hold their tensors no longer.
     gc.collect()
     if torch.cuda.is_available():
@@ -64,3 +76,8 @@ def is_out_of_memory(error: Exception) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and any(hint in str(error) for hint in _SHORT_OF_MEMORY)
+
+
+def is_fault(error: Exception) -> bool:
+    """True if the error says that the device failed, not only this call."""
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _FAULTS)

@@ -111,6 +111,7 @@ class InPlaceRack:
             yield
         except BaseException:
             self.applied, self._active = (), None
+            self._cache.hold(())
             self._write(Plan((), (), ()))
             self._active = ()
             raise

@@ -12,9 +12,15 @@ from collections.abc import Callable, Collection, Sequence
 
 from PIL import Image, ImageDraw
 
-from lorajobs.engine.base import Generation, LocalAdapter, OnStep, Picture, require_source
+from lorajobs.engine.base import (
+    DeviceFault,
+    Generation,
+    LocalAdapter,
+    OnStep,
+    Picture,
+    require_source,
+)
 from lorajobs.errors import (
-    AttemptError,
     BadPicture,
     EngineFailed,
     LoraNotApplied,
@@ -24,8 +30,9 @@ from lorajobs.errors import (
 from lorajobs.jobs import AppliedLora
 from lorajobs.spec import JobSpec
 
-_FAILURES: dict[str, Callable[[str], AttemptError]] = {
-    error.code: error for error in (BadPicture, EngineFailed, OutOfMemory, TimeLimit)
+_FAILURES: dict[str, Callable[[str], Exception]] = {
+    **{error.code: error for error in (BadPicture, EngineFailed, OutOfMemory, TimeLimit)},
+    "device_fault": DeviceFault,
 }
 _FAIL = re.compile(r"\bfail:(\w+)")
 _SHAPES = 6

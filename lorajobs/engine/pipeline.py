@@ -16,6 +16,7 @@ from lorajobs.engine.base import Generation, LocalAdapter, OnStep, Picture, requ
 from lorajobs.engine.device import guarded, pick_device, pick_dtype
 from lorajobs.engine.graphs import Graphs
 from lorajobs.engine.libraries import hush
+from lorajobs.engine.picture import picture_of
 from lorajobs.engine.prompts import readers, truncations, unspoken
 from lorajobs.engine.rack import Rack
 from lorajobs.engine.racks import open_rack
@@ -203,15 +204,12 @@ class DiffusersEngine:
             made = pipe(generator=torch.Generator("cpu").manual_seed(seed), **arguments)
         finally:
             pipe.scheduler = base
-        if not bool(torch.isfinite(made.images).all()):
-            raise BadPicture("the decoded picture is not finite (NaN or infinite)")
-        processor = pipe.image_processor
-        image = processor.numpy_to_pil(processor.pt_to_numpy(made.images))[0]
+        image = picture_of(made.images)
         flags = getattr(made, "nsfw_content_detected", None)
         if any(flags or ()):
             # Of what it flags, the base's own checker leaves a black picture.
             return Picture(image, seed, True, "the base's own safety checker flagged it")
-        if all(low == high for low, high in image.getextrema()):
+        if image.getcolors(1):
             raise BadPicture("every pixel of the picture is the same")
         return Picture(image, seed, None if flags is None else False)
 

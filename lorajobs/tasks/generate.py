@@ -1,6 +1,7 @@
 """The task that tickets name: one attempt at a claimed job."""
 
 import logging
+import os
 from typing import Any, ClassVar
 
 from celery import Celery, shared_task
@@ -9,6 +10,7 @@ from celery.exceptions import Ignore, Retry
 from lorajobs.attempt import Bench, Tell
 from lorajobs.claim import TicketTask
 from lorajobs.ending import Ending
+from lorajobs.engine.base import DeviceFault
 from lorajobs.jobs import Lease
 from lorajobs.report import AttemptReport
 from lorajobs.run import run
@@ -40,8 +42,14 @@ def generate(self: GenerateTask, job_id: str, attempt: int, **_: Any) -> dict[st
 
     Raises: Retry after a requeue, Ignore after a cancellation or a lost lease, JobFailed.
     """
-    with self.bench.busy:
-        end = run(self.bench, Lease(job_id, attempt))
+    try:
+        with self.bench.busy:
+            end = run(self.bench, Lease(job_id, attempt))
+    except DeviceFault as error:
+        log.critical("the device failed, so the child ends: %s", error)
+        # What is made needs no device any more.
+        self.bench.finisher.close()
+        os._exit(1)
     if end is None:
         return {"status": "finishing"}
     ending, reason = end

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lorajobs.adapters.awaited import AwaitedStore, AwaitedUpload, sweep
+from lorajobs.adapters.awaited import AwaitedStore, AwaitedUpload, key_of, sweep
 from lorajobs.adapters.registry import LoraRecord
 from lorajobs.errors import StoreUnavailable
 from lorajobs.redis_awaited import RedisAwaited
@@ -140,6 +140,23 @@ def test_files_that_were_never_registered_are_erased(place: Place, tmp_path: Pat
     assert not objects.exists(left.key)
     assert objects.exists(later.key)
     assert place.store.get("later") == later
+
+
+class Stuck(FolderStore):
+    """A store in which one object cannot be erased."""
+
+    def delete(self, prefix: str) -> None:
+        if prefix == key_of("stuck"):
+            raise OSError("permission denied")
+        super().delete(prefix)
+
+
+def test_a_file_that_cannot_be_erased_holds_up_no_other(place: Place, tmp_path: Path) -> None:
+    for name, seconds in (("stuck", 10), ("other", 20)):
+        place.store.put(upload(name), seconds)
+    place.advance(30)
+    sweep(place.store, Stuck(tmp_path, "https://api.example", 60), 10)
+    assert place.store.spent(10) == ["stuck"]
 
 
 def test_a_redis_that_is_down_is_reported() -> None:

@@ -89,6 +89,12 @@ RUN = (
         r"(?s)uploaded my-style \d+ bytes.*succeeded with \[\('my-style', 0\.8\)\]\n"
         r".*my-style 1 jobs .* GPU seconds\n.*",
     ),
+    Example(
+        "from_picture.py",
+        (str(ROOT / "docs" / "sheet.png"),),
+        r"uploaded \d+ x \d+\n"
+        r"saved from-sheet-0\.3\.png after 6 steps\nsaved from-sheet-0\.7\.png after 14 steps\n",
+    ),
     Example("huggingface_client.py", ("made.png",), r"saved made\.png \(128, 128\)\n"),
     Example("openai_client.py", ("made.png",), r"saved made\.png\n"),
     Example("replicate_client.py", ("made.png",), r"saved made\.png\n"),

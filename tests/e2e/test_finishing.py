@@ -101,3 +101,23 @@ def test_what_a_killed_child_did_not_upload_is_made_again(
     bucket.let_go()
     ended = running.ended(job_id)
     assert (ended["status"], ended["attempts"]) == ("succeeded", 2), ended["error"]
+
+
+def test_a_fault_of_the_device_costs_a_child_and_no_picture(
+    running: Line, bucket: Receiver, worker: "subprocess.Popen[bytes]"
+) -> None:
+    made = _uploading(running, bucket)
+    (before,) = children_of(worker.pid)
+    # On its last attempt the job fails, so the next one is free for what comes then.
+    broken = running.submit(prompt="fail:device_fault")["id"]
+    running.until(
+        lambda: "the device failed" in (running.folder / "finishing.log").read_text(),
+        "the child hears of the fault",
+    )
+    bucket.let_go()
+    ended = running.ended(made)
+    assert (ended["status"], ended["attempts"]) == ("succeeded", 1), ended["error"]
+    ended = running.ended(broken)
+    assert (ended["status"], ended["error"]["code"]) == ("failed", "worker_lost")
+    assert running.run()["status"] == "succeeded"
+    assert children_of(worker.pid) != [before]

@@ -27,7 +27,7 @@ from tests.engine.test_tokens import bringing
 from tests.engine.tiny import sdxl
 
 #: Formats that are summed in different ways, with both text encoders; the last brings tokens.
-KINDS = ("peft", "kohya lora", "kohya dora", "kohya loha", "kohya lokr", "tokens")
+KINDS = ("peft", "kohya lora", "kohya dora", "kohya loha", "lycoris", "tokens")
 #: What is done to a good file's bytes.
 HOSTILE = {
     "truncated": lambda raw: raw[:-3],
@@ -165,4 +165,4 @@ class RealMachine(RuleBasedStateMachine):
 
 
 TestRealMachine = RealMachine.TestCase
-TestRealMachine.settings = settings(max_examples=12, stateful_step_count=10, deadline=None)
+TestRealMachine.settings = settings(max_examples=10, stateful_step_count=10, deadline=None)

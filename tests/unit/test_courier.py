@@ -15,6 +15,7 @@ from lorajobs.settings import Settings
 from lorajobs.storage.folder import FolderStore
 from lorajobs.store import QueueRules
 from lorajobs.testing import ManualClock, MemoryImages, MemoryJobStore
+from tests.images import encoded
 from tests.jobs import a_job, lease_of
 
 
@@ -23,6 +24,11 @@ class Broker:
 
     def __init__(self) -> None:
         self.queues: Counter[str] = Counter()
+        #: how often uploads were swept
+        self.sweeps = 0
+
+    def sweep(self) -> None:
+        self.sweeps += 1
 
     def publish(self, queue: str, count: int = 1) -> None:
         self.queues[queue] += count
@@ -38,7 +44,7 @@ def a_courier(store: MemoryJobStore, folder: Path) -> tuple[Courier, Broker]:
     catalog = Catalog.load(None)
     images = Images(Settings(), MemoryImages(store.clock_ms), objects)
     return Courier(
-        store, broker, catalog, objects, images, lambda: None, metrics, lambda: None
+        store, broker, catalog, objects, images, lambda: None, metrics, broker.sweep
     ), broker
 
 
@@ -48,9 +54,9 @@ def test_a_ticket_that_is_missing_twice_is_minted_once(tmp_path: Path) -> None:
     for _ in range(3):
         store.submit(a_job(), None)
     courier.round()
-    assert broker.queues["base.demo"] == 0
+    assert (broker.queues["base.demo"], broker.sweeps) == (0, 1)
     courier.round()
-    assert broker.queues["base.demo"] == 3
+    assert (broker.queues["base.demo"], broker.sweeps) == (3, 2)
     courier.round()
     courier.round()
     assert broker.queues["base.demo"] == 3
@@ -108,3 +114,22 @@ def test_an_ended_job_is_erased_with_its_pictures_after_its_retention(tmp_path: 
     assert not objects.exists(f"{job.folder}1/0.png")
     with pytest.raises(JobNotFound):
         store.get(job.id)
+
+
+def test_pictures_that_expired_or_whose_job_never_came_are_erased(tmp_path: Path) -> None:
+    clock = ManualClock()
+    store = MemoryJobStore(clock_ms=clock)
+    courier, _ = a_courier(store, tmp_path)
+    images, objects = courier._images, courier._objects
+    upload = images.upload(encoded(), "ann")
+    came, never = a_job(), a_job()
+    for job in (came, never):
+        images.keep(job, encoded())
+    store.submit(came, None)
+    courier.round()
+    assert all(objects.exists(key) for key in (upload.key, came.source_key, never.source_key))
+    clock.advance(2 * 86_400)
+    courier.round()
+    assert objects.exists(came.source_key)
+    assert not objects.exists(upload.key)
+    assert not objects.exists(never.source_key)

@@ -45,7 +45,7 @@ def test_a_process_reads_the_settings_of_the_group() -> None:
 
 
 def test_nothing_is_ready_where_no_api_answers() -> None:
-    settings = Settings(api_url="http://127.0.0.1:1")
+    settings = Settings(api_url="http://127.0.0.1:1", redis_url="redis://127.0.0.1:1/0")
     for program in (programs.api(settings), programs.worker(settings, ["demo"])):
         assert program.ready is not None
         assert not program.ready()
