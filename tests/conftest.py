@@ -1,8 +1,8 @@
 """Fixtures for all tests, and an environment that holds nobody's settings.
 
-What is dear is shared: the servers below by the whole run, `running` by a file of e2e tests, and the
-routes of the API by all of `tests/unit/web` (`api.application`). A slow file belongs into a folder
-of `LONG`.
+What is dear is shared: the servers below by the whole run, `running` by a file of e2e tests, and
+the routes of the API by all of `tests/unit/web` (`api.application`). A slow file belongs into a
+folder of `LONG`.
 """
 
 import os

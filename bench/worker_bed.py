@@ -1,0 +1,116 @@
+"""What the worker is measured on: a base of SDXL's architecture, adapters, jobs by Zipf."""
+
+import gc
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from bench import sdxl
+from bench.demand import name_of, zipf
+
+BASE = "sdxl"
+GUIDANCE = 5.0
+PROMPT = "a red heart on a wooden table, soft light"
+#: Diffusers' own names, and Kohya's.
+SPELLINGS = (sdxl.PEFT, sdxl.TRAINERS[-1])
+
+
+class Scale(NamedTuple):
+    """How much is measured."""
+
+    size: sdxl.Size
+    device: str
+    dtype: str
+    steps: int
+    adapters: int
+    #: the adapters' in turn
+    ranks: Sequence[int]
+    #: by the edge of their pictures, the first size's in full
+    pixels: Sequence[int]
+    #: of each burst
+    jobs: int
+    #: of diffusers' way, and of its best form
+    theirs: int
+    best: int
+    #: single jobs of each kind whose way from submit to URL is timed
+    times: int
+
+
+FULL = Scale(
+    sdxl.FULL, "cuda", "float16", 25, 20, (8, 16, 32, 64), (1024, 512), 100, 25, 10, 6
+)
+SMALL = Scale(sdxl.SMALL, "cpu", "float32", 2, 4, (2, 4), (128,), 8, 4, 4, 1)
+
+
+class Wish(NamedTuple):
+    """What a client asks for."""
+
+    adapter: str
+    pixels: int
+    seed: int
+
+
+class Bed:
+    """The files, in one folder."""
+
+    def __init__(self, scale: Scale, folder: Path) -> None:
+        """Writes base, adapters and a `lorajobs.toml`; gives the device's memory back."""
+        self.scale = scale
+        self.folder = folder
+        self.base = folder / "base"
+        self.config = folder / "lorajobs.toml"
+        self.names = [name_of(number) for number in range(scale.adapters)]
+        self._seed = 0
+        device, dtype = torch.device(scale.device), getattr(torch, scale.dtype)
+        sdxl.save(scale.size, device, dtype, self.base)
+        # Only the shapes, so nothing is made.
+        bare = sdxl.pipeline(scale.size, torch.device("meta"), dtype)
+        targets = sdxl.linears(bare, encoders=False)
+        for number, name in enumerate(self.names):
+            rank = scale.ranks[number % len(scale.ranks)]
+            spelling = SPELLINGS[number % len(SPELLINGS)]
+            sdxl.adapter_file(self.file(name), targets, rank, number, device, spelling)
+        self.config.write_text(self._catalog())
+        gc.collect()
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def file(self, adapter: str) -> Path:
+        """Where an adapter lies."""
+        return self.folder / f"{adapter}.safetensors"
+
+    def wishes(self, count: int, pixels: int, seed: int = 0) -> Sequence[Wish]:
+        """Jobs by Zipf(1), always the same for a seed."""
+        shares = zipf(len(self.names))
+        drawn = random.Random(seed).choices(self.names, shares, k=count)
+        return [self.wish(name, pixels) for name in drawn]
+
+    def wish(self, adapter: str, pixels: int) -> Wish:
+        """One job; no other has its seed."""
+        self._seed += 1
+        return Wish(adapter, pixels, self._seed)
+
+    def body(self, wish: Wish) -> dict[str, Any]:
+        """The same as a request."""
+        return {
+            "model": BASE,
+            "prompt": PROMPT,
+            "width": wish.pixels,
+            "height": wish.pixels,
+            "num_inference_steps": self.scale.steps,
+            "guidance_scale": GUIDANCE,
+            "seed": wish.seed,
+            "loras": [{"id": wish.adapter}],
+        }
+
+    def _catalog(self) -> str:
+        tables = [
+            f'[models.{BASE}]\npath = "{self.base}"\ndtype = "{self.scale.dtype}"\n'
+            "limits = { min_size = 64 }\n"
+        ]
+        for name in self.names:
+            tables.append(f'[loras.{name}]\nsource = "{self.file(name)}"\nbase = "{BASE}"\n')
+        return "\n".join(tables)
