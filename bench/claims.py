@@ -105,6 +105,7 @@ class Claims:
             queue=TicketQueue(make_app(self._settings), self._settings),
             page=WorkerPage(),
             is_here=DiskCache.of(self._settings).has,
+            census=DiskCache.of(self._settings).census,
         )
         self._queue = catalog.require(BASE).queue
         self.waiting = waiting

@@ -36,18 +36,14 @@ class Burst(NamedTuple):
 class Stack:
     """API, courier and a worker with a stopwatch, on a Valkey and a folder of their own."""
 
-    def __init__(self, made: Line, bed: Bed) -> None:
+    def __init__(self, made: Line, bed: Bed, turns: Path) -> None:
+        """The worker adds a line to `turns` for each picture."""
         self._line = made
         self._bed = bed
-        self._turns = made.folder / "turns.jsonl"
+        self._turns = turns
         self._client = Client(made.url, timeout_s=WAIT_S + 30)
         #: the adapters that the present worker has had
         self.seen: set[str] = set()
-
-    @property
-    def objects(self) -> Path:
-        """Where its data lie."""
-        return self._line.data_dir
 
     def start(self) -> float:
         """Starts a worker; seconds until its base is warm."""
@@ -92,7 +88,7 @@ class Stack:
         jobs = [self._succeeded(self._client.wait(job_id)) for job_id in ids]
         seeds = {wish.seed for wish in wishes}
         turns = [turn for turn in read(self._turns) if turn.seed in seeds]
-        return Burst(begun, max(_unix(job["completed_at"]) for job in jobs), jobs, turns)
+        return Burst(begun, max(unix(job["completed_at"]) for job in jobs), jobs, turns)
 
     def _succeeded(self, job: Document) -> Document:
         if job["status"] != "succeeded" or not job["outputs"][0]["url"]:
@@ -101,9 +97,11 @@ class Stack:
 
 
 @contextmanager
-def stack(bed: Bed) -> Iterator[Stack]:
+def stack(bed: Bed, turns: Path) -> Iterator[Stack]:
     """Everything but the worker, running."""
     folder = bed.folder / "stack"
+    turns.parent.mkdir(parents=True, exist_ok=True)
+    turns.unlink(missing_ok=True)
     (folder / "valkey").mkdir(parents=True)
     env: dict[str, Any] = {
         **_LIMITS,
@@ -120,8 +118,9 @@ def stack(bed: Bed) -> Iterator[Stack]:
     ):
         made.start_api()
         made.start_courier()
-        yield Stack(made, bed)
+        yield Stack(made, bed, turns.absolute())
 
 
-def _unix(time_of: str) -> float:
+def unix(time_of: str) -> float:
+    """A time of a document, seconds."""
     return datetime.fromisoformat(time_of).timestamp()

@@ -137,4 +137,3 @@ class TimedEngine(DiffusersEngine):
         self._watch.mark("made")
         self._out.write(line(self._watch.turn(spec.seed)))
         return made
-

@@ -39,9 +39,7 @@ class Scale(NamedTuple):
     times: int
 
 
-FULL = Scale(
-    sdxl.FULL, "cuda", "float16", 25, 20, (8, 16, 32, 64), (1024, 512), 100, 25, 10, 6
-)
+FULL = Scale(sdxl.FULL, "cuda", "float16", 25, 20, (8, 16, 32, 64), (1024, 512), 100, 25, 10, 6)
 SMALL = Scale(sdxl.SMALL, "cpu", "float32", 2, 4, (2, 4), (128,), 8, 4, 4, 1)
 
 

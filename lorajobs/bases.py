@@ -3,7 +3,8 @@
 import time
 from collections.abc import Callable, Collection, Sequence
 
-from lorajobs.engine.base import Engine
+from lorajobs.engine.base import Engine, LocalAdapter
+from lorajobs.groups import shas_of
 from lorajobs.jobs import AppliedLora
 
 #: Seconds that loading a base may take at most, from a slow disk or the hub.
@@ -40,6 +41,19 @@ class Bases:
             self._model = model
             self._say_base(model, time.monotonic() - begun, self._engine.placement())
         return self._engine
+
+    def lacks(self, model: str, group: str) -> bool:
+        """True if this base is loaded, but not all of the group's adapters are in host memory."""
+        return self.has(model) and not {*shas_of(group)} <= {*self.resident()}
+
+    def stage(self, model: str, adapters: Sequence[LocalAdapter]) -> None:
+        """Brings adapters of this base into host memory, from another thread.
+
+        Raises: what `Engine.stage` raises.
+        """
+        engine = self._engine
+        if engine is not None and model == self._model:
+            engine.stage(adapters)
 
     def applied(self) -> Sequence[AppliedLora]:
         """The adapters that are active now."""

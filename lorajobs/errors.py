@@ -66,7 +66,7 @@ class LoraJobsError(Exception):
     def __init__(self, detail: str = "", *errors: FieldError) -> None:
         if errors and not detail:
             more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-            detail = f"{errors[0].pointer}: {errors[0].detail}{more}"
+            detail = f"{errors[0].pointer}: {errors[0].detail}{more}".removeprefix(": ")
         super().__init__(detail or self.title)
         self.detail = detail or self.title
         self.errors = errors

@@ -1,13 +1,18 @@
-"""Brings the next jobs' adapters onto this machine's disk, so that no GPU waits for a source."""
+"""Brings the next jobs' adapters onto this machine's disk, so that no GPU waits for a source.
+
+Those of the very next ones go on from there into host memory, while another job runs.
+"""
 
 import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
 from typing import Protocol
 
+from lorajobs.engine.base import LocalAdapter
 from lorajobs.errors import (
     JobNotFound,
     LoraJobsError,
@@ -18,6 +23,7 @@ from lorajobs.errors import (
 from lorajobs.groups import shas_of
 from lorajobs.jobs import Job
 from lorajobs.report import FetchReport
+from lorajobs.snapshot import WaitingJob
 from lorajobs.spec import PinnedFile
 from lorajobs.store import LeaseStore, Workers
 
@@ -27,6 +33,10 @@ log = logging.getLogger(__name__)
 THREADS = 4
 #: Waiting jobs whose adapters are brought ahead.
 AHEAD = 16
+#: Of these, those whose adapters go into host memory; more could push out what is needed sooner.
+STAGED = 4
+#: Seconds after which adapters are staged again that are not in host memory.
+RESTAGE_S = 30.0
 PERIOD_S = 0.5
 RETRY_S = 2.0
 #: Seconds between two tries at most.
@@ -42,6 +52,10 @@ class Found(Protocol):
     def tier(self) -> str:
         """Where it was: `disk`, or `remote` if it had to be fetched."""
 
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+
 
 class Shelf(Protocol):
     """The adapters on this machine."""
@@ -53,6 +67,19 @@ class Shelf(Protocol):
         """Fetches the file unless it is here, and holds it.
 
         Raises: LoraJobsError; trying again can help if it is retryable. NoRoomAhead.
+        """
+
+
+class HostMemory(Protocol):
+    """Where the base that is loaded has adapters ready."""
+
+    def lacks(self, model: str, group: str) -> bool:
+        """True if this base is loaded and could have the group's adapters ready, but has not."""
+
+    def stage(self, model: str, adapters: Sequence[LocalAdapter]) -> None:
+        """Makes them ready, beside a generation.
+
+        Raises: LoraJobsError.
         """
 
 
@@ -79,6 +106,7 @@ class Fetcher:
         self,
         store: LeaseStore,
         shelf: Shelf,
+        memory: HostMemory,
         fleet: Fleet,
         models: Sequence[str],
         max_attempts: int,
@@ -86,6 +114,7 @@ class Fetcher:
     ) -> None:
         self._store = store
         self._shelf = shelf
+        self._memory = memory
         self._fleet = fleet
         self._models = models
         self._max_attempts = max_attempts
@@ -95,6 +124,8 @@ class Fetcher:
         #: tries that failed, and when the next may be made
         self._failed: dict[str, tuple[int, float]] = {}
         self._full_until = 0.0
+        #: groups that were staged, and when by the monotonic clock
+        self._staged: dict[str, float] = {}
 
     def start(self) -> None:
         """Starts to look, until the process ends."""
@@ -120,13 +151,46 @@ class Fetcher:
             self._look_at(model)
 
     def _look_at(self, model: str) -> None:
-        for waiting in self._store.snapshot(model).next(AHEAD):
+        for number, waiting in enumerate(self._store.snapshot(model).next(AHEAD)):
             missing = [s for s in shas_of(waiting.group) if not self._shelf.keep(s)]
+            if not missing and number < STAGED:
+                self._look_into_memory(model, waiting)
             if not missing or waiting.id in self._busy or time.monotonic() < self._full_until:
                 continue
             if any(time.monotonic() < self._failed.get(s, (0, 0.0))[1] for s in missing):
                 continue
             self._busy[waiting.id] = self._pool.submit(self._bring, waiting.id)
+
+    def _look_into_memory(self, model: str, waiting: WaitingJob) -> None:
+        now = time.monotonic()
+        if waiting.id in self._busy or not self._memory.lacks(model, waiting.group):
+            return
+        # What was refused, or pushed out at once, is not tried at each look.
+        if now - self._staged.get(waiting.group, -RESTAGE_S) >= RESTAGE_S:
+            self._staged = {g: at for g, at in self._staged.items() if now - at < RESTAGE_S}
+            self._staged[waiting.group] = now
+            self._busy[waiting.id] = self._pool.submit(self._stage, waiting.id)
+
+    def _stage(self, job_id: str) -> None:
+        try:
+            job = self._store.get(job_id)
+            with ExitStack() as held:
+                local = [
+                    LocalAdapter(
+                        use,
+                        *(
+                            held.enter_context(self._shelf.ensure(file, ahead=True)).path
+                            for file in use.adapter.files
+                        ),
+                    )
+                    for use in job.spec.loras
+                ]
+                self._memory.stage(job.spec.model, local)
+        except (LoraJobsError, NoRoomAhead) as error:
+            # The attempt itself says what is wrong.
+            log.info("job %s: nothing staged: %s", job_id, error)
+        except Exception:
+            log.exception("job %s: nothing staged", job_id)
 
     def finish(self) -> None:
         """Waits until all that was started has ended."""

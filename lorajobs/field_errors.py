@@ -80,10 +80,16 @@ def blamed(where: str, field: str = "") -> Iterator[None]:
 
 def described(model: type[BaseModel], problems: Sequence[ErrorDetails]) -> list[FieldError]:
     """One FieldError for each of the first `MAX_ERRORS`, then how many more there are."""
+    problems = [problem for problem in problems if not _follows(problem)]
     errors = [_described(model, problem) for problem in problems[:MAX_ERRORS]]
     if len(problems) > MAX_ERRORS:
         errors.append(FieldError("", f"and {len(problems) - MAX_ERRORS} more"))
     return errors
+
+
+def _follows(problem: ErrorDetails) -> bool:
+    """True for an array that pydantic calls too short because what stands in it is wrong."""
+    return problem["type"] == "too_short" and len(problem["input"]) >= problem["ctx"]["min_length"]
 
 
 def _described(model: type[BaseModel], problem: ErrorDetails) -> FieldError:

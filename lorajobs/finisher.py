@@ -44,6 +44,10 @@ class Finisher:
         self._until[lease] = time.monotonic() + self._patience_s
         self._pool.submit(self._finish, lease, work)
 
+    def has(self, lease: Lease) -> bool:
+        """True while this attempt ends here."""
+        return lease in self._until
+
     def close(self) -> None:
         """Waits until all is done; takes nothing more."""
         self._pool.shutdown()

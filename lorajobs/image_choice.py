@@ -53,7 +53,7 @@ def choose_image(
     """
     if request.image is None:
         if request.strength is not None:
-            raise _wrong("/strength", "give `strength` only with `image`")
+            raise _wrong("/strength", "give it only with `image`")
         return None
     if sources is None:
         raise _wrong("/image", "pictures to start from are not taken here")

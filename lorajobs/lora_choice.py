@@ -5,6 +5,7 @@ from typing import NamedTuple, Protocol
 
 from lorajobs.adapters.registry import LoraRecord
 from lorajobs.catalog import Catalog, ModelEntry
+from lorajobs.document import without_secrets
 from lorajobs.errors import (
     FieldError,
     LoraBaseMismatch,
@@ -148,11 +149,13 @@ def _declared(adapter: Adapter) -> str | None:
 
 
 def _check_distinct(choices: Sequence[Choice]) -> None:
-    first: dict[str, str] = {}
+    first: dict[str, Choice] = {}
     for choice in choices:
-        earlier = first.setdefault(choice.use.adapter.sha256, choice.pointer)
-        if earlier != choice.pointer:
-            detail = f"is the same adapter as {earlier} (same sha256); give one scale for both"
+        adapter = choice.use.adapter
+        earlier = first.setdefault(adapter.sha256, choice)
+        if earlier is not choice:
+            same = shown(without_secrets(earlier.use.adapter.id))
+            detail = f"is the same adapter as {same} (same sha256); give it once, with one scale"
             raise ValidationFailed("", FieldError(choice.pointer, detail))
 
 

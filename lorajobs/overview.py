@@ -1,10 +1,12 @@
 """What an operator sees of every base: its queue, what waits in it, and who works on it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
+from lorajobs.adapters.registry import LoraRegistry
 from lorajobs.catalog import Catalog
 from lorajobs.document import without_secrets
 from lorajobs.errors import JobNotFound
+from lorajobs.holdings import Holder, short
 from lorajobs.jobs import Job
 from lorajobs.redis_store import RedisJobStore
 from lorajobs.snapshot import Snapshot, WaitingGroup, WaitingJob
@@ -15,6 +17,8 @@ from lorajobs.tickets import TicketQueue
 
 #: The groups that are shown of each base.
 LARGEST = 5
+#: The adapters that are named of each worker's memory and disk.
+NAMED = 50
 _SHORT = 12
 
 
@@ -44,6 +48,11 @@ class WorkerView(Frozen):
     #: adapters on its machine's disk, and their bytes
     cached: int
     cached_bytes: int
+    #: adapters in its host memory
+    in_memory: int
+    #: of both the first by name, those without a name last, by the start of their hash
+    memory: tuple[str, ...]
+    disk: tuple[str, ...]
 
 
 class QueueView(Frozen):
@@ -73,13 +82,18 @@ class Overview(Frozen):
 
 
 def overview(
-    store: RedisJobStore, keeper: TallyKeeper, tickets: TicketQueue, catalog: Catalog
+    store: RedisJobStore,
+    keeper: TallyKeeper,
+    tickets: TicketQueue,
+    catalog: Catalog,
+    registry: LoraRegistry,
 ) -> Overview:
     """Looks at all queues; not one moment of all, since each base is read by itself.
 
     Raises: StoreUnavailable.
     """
     bases, workers = keeper.tally().bases, store.workers()
+    views = _views(store, registry, workers)
     models = dict.fromkeys([*catalog.models, *(m for m, count in bases.items() if count.waiting)])
     queues = []
     for model in models:
@@ -96,7 +110,7 @@ def overview(
                 tickets=tickets.depth(entry.queue) if entry else None,
                 no_worker=bool(count.waiting) and not any(worker.takes_jobs for worker in own),
                 groups=tuple(_group(store, group, snapshot.now_us) for group in largest),
-                workers=tuple(map(_worker, own)),
+                workers=tuple(views[worker.name] for worker in own),
             )
         )
     return Overview(queues=tuple(queues))
@@ -145,7 +159,39 @@ def _of_name(group: str) -> Sequence[AdapterView]:
     return [AdapterView(id=sha256[:_SHORT], scale=float(scale)) for sha256, scale in uses]
 
 
-def _worker(worker: WorkerState) -> WorkerView:
+def _views(
+    store: RedisJobStore, registry: LoraRegistry, workers: Sequence[WorkerState]
+) -> Mapping[str, WorkerView]:
+    """Each worker's, by its name."""
+    memories = [Holder("memory", worker.name) for worker in workers]
+    disks = dict.fromkeys(Holder("disk", worker.disk) for worker in workers)
+    held, known = store.held([*memories, *disks]), _known(registry) if workers else {}
+    named = {holder: _named(adapters, known) for holder, adapters in held.items()}
+    return {
+        worker.name: _worker(
+            worker, len(held[memory]), named[memory], named[Holder("disk", worker.disk)]
+        )
+        for worker, memory in zip(workers, memories, strict=True)
+    }
+
+
+def _known(registry: LoraRegistry) -> Mapping[str, str]:
+    """What the registered adapters are called, by what a holder tells of them."""
+    pinned = [(record.name, record.adapter) for record in registry.all() if record.adapter]
+    # In memory one with a PEFT configuration has another name than its file.
+    files = {short(adapter.sha256): name for name, adapter in pinned}
+    return files | {short(adapter.content): name for name, adapter in pinned}
+
+
+def _named(adapters: Collection[str], known: Mapping[str, str]) -> tuple[str, ...]:
+    names = sorted(known[adapter] for adapter in adapters if adapter in known)
+    others = sorted(adapter[:_SHORT] for adapter in adapters if adapter not in known)
+    return tuple([*names, *others][:NAMED])
+
+
+def _worker(
+    worker: WorkerState, in_memory: int, memory: tuple[str, ...], disk: tuple[str, ...]
+) -> WorkerView:
     loaded = [AdapterView(id=without_secrets(use.id), scale=use.scale) for use in worker.loaded]
     return WorkerView(
         name=worker.name,
@@ -154,4 +200,7 @@ def _worker(worker: WorkerState) -> WorkerView:
         job_id=worker.job_id,
         cached=worker.cached,
         cached_bytes=worker.cached_bytes,
+        in_memory=in_memory,
+        memory=memory,
+        disk=disk,
     )

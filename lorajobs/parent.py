@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
+from lorajobs.adapters.census import Census
 from lorajobs.base_choice import Candidate, choose_base
 from lorajobs.catalog import Catalog, ModelEntry
 from lorajobs.groups import group_of, shas_of
@@ -73,6 +74,8 @@ class Parent:
     page: WorkerPage
     #: True if the adapter of this hash is on this machine's disk
     is_here: Callable[[str], bool]
+    #: what is on this machine's disk
+    census: Callable[[], Census]
     metrics: WorkerMetrics = field(default_factory=WorkerMetrics)
     #: set while the worker takes no jobs
     draining: threading.Event = field(default_factory=threading.Event)
@@ -100,9 +103,7 @@ class Parent:
                 return None
         raise Held
 
-    def _take(
-        self, model: str, job_id: str | None, ticket: str, trade: Trade | None
-    ) -> Job | None:
+    def _take(self, model: str, job_id: str | None, ticket: str, trade: Trade | None) -> Job | None:
         try:
             return self.store.claim(model, job_id, self.name, ticket, trade)
         except RecordUnreadable as error:

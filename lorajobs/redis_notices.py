@@ -1,16 +1,20 @@
 """The job store on Redis: its scripts, and who is alive."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from itertools import compress
 from typing import Any
 
 import redis
 
+from lorajobs.holdings import Holder, Holding
 from lorajobs.redis_client import translated
 from lorajobs.redis_record import dump_worker, load_worker
 from lorajobs.redis_scripts import load
 from lorajobs.store import WorkerState
 
 PREFIX = "lorajobs"
+#: Begins the member of a holding that is no adapter but its version.
+_VERSION = "="
 
 _SCRIPTS = ["submit", "cancel", "delete", "snapshot", "claim", "renew", "finish", "requeue"]
 _SCRIPTS += ["outlook", "place", "refuse", "rescue", "deliveries", "hold", "settle", "redeliver"]
@@ -48,7 +52,7 @@ class RedisNotices:
 
     def remove_worker(self, name: str) -> None:
         with translated():
-            self._redis.delete(self._key("worker", name))
+            self._redis.delete(self._key("worker", name), self._key("memory", name))
 
     def workers(self) -> Sequence[WorkerState]:
         with translated():
@@ -58,3 +62,41 @@ class RedisNotices:
             if gone:
                 self._redis.srem(self._key("workers"), *gone)
         return [load_worker(state) for state in states if state is not None]
+
+    def put_held(self, holdings: Mapping[Holder, Holding], ttl_s: float) -> None:
+        """Writes what changed; what did not is kept for longer, in one round trip for all."""
+        ttl_ms, keys = int(ttl_s * 1000), {holder: self._key(*holder) for holder in holdings}
+        with translated(), self._redis.pipeline(transaction=False) as pipe:
+            for holder, holding in holdings.items():
+                pipe.sismember(keys[holder], _VERSION + holding.version)
+                pipe.pexpire(keys[holder], ttl_ms)
+            told = dict(zip(holdings, pipe.execute()[::2], strict=True))
+        # All processes that share a disk see the same folder: the first of them writes, and one
+        # that overwrites it with what it saw before sees at its next look that it is another.
+        for holder in (holder for holder in holdings if not told[holder]):
+            with translated(), self._redis.pipeline() as pipe:
+                pipe.unlink(keys[holder])
+                pipe.sadd(keys[holder], *_members(holdings[holder]))
+                pipe.pexpire(keys[holder], ttl_ms)
+                pipe.execute()
+
+    def held(
+        self, holders: Sequence[Holder], among: Collection[str] | None = None
+    ) -> Mapping[Holder, frozenset[str]]:
+        names = None if among is None else list(among)
+        if names == []:
+            return {holder: frozenset() for holder in holders}
+        with translated(), self._redis.pipeline(transaction=False) as pipe:
+            for holder in holders:
+                key = self._key(*holder)
+                pipe.smembers(key) if names is None else pipe.smismember(key, names)
+            answers = pipe.execute()
+        if names is None:
+            found = (frozenset(m for m in each if m[0] != _VERSION) for each in answers)
+        else:
+            found = (frozenset(compress(names, each)) for each in answers)
+        return dict(zip(holders, found, strict=True))
+
+
+def _members(holding: Holding) -> Sequence[str]:
+    return (_VERSION + holding.version, *holding.adapters)

@@ -88,10 +88,12 @@ class RedisJobStore(RedisOutbox):
     def _require_accepted(self, answer: object, model: str, terms: Terms) -> None:
         """Raises what a script's answer says."""
         if answer == -1:
-            raise QueueFull(f"{self._rules.max_waiting:,} jobs wait for {model} already")
+            full = f"{self._rules.max_waiting:,} jobs may wait for {model} (LORAJOBS_MAX_WAITING)"
+            raise QueueFull(f"{full}, and do; try again later")
         if answer == -2:
             limit = self._rules.most_of_key(terms)
-            raise QueueFull(f"{limit:,} jobs of this API key wait for {model} already")
+            full = f"{limit:,} jobs of this API key may wait for {model}"
+            raise QueueFull(f"{full}, and do; let some of them end first")
         if answer == -3 and terms.once:
             require_same(terms.once, fingerprint="")
         if answer == -4:

@@ -31,6 +31,9 @@ def run(bench: Bench, lease: Lease) -> End | None:
     None if the pictures are left to the finisher, which goes on while the next job runs; then
     `bench.tell` hears of the end. Raises: DeviceFault, and then this process is of no more use.
     """
+    if bench.finisher.has(lease):
+        # Its ticket came back, as it does when it could not be acknowledged.
+        return None
     job = patiently(lambda: bench.store.get(lease.job_id))
     attempt = Attempt(bench, lease, job)
     try:

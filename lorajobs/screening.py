@@ -36,7 +36,8 @@ def require_any(pictures: Sequence[Picture]) -> None:
     Raises: NsfwBlocked saying why not.
     """
     if all(picture.nsfw for picture in pictures):
-        raise NsfwBlocked("; ".join(_withheld(pictures)))
+        told = "; ".join(_withheld(pictures))
+        raise NsfwBlocked(f"{told}; another seed or prompt may pass")
 
 
 def _withheld(pictures: Sequence[Picture]) -> Iterator[str]:

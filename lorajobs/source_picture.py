@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import re
 from typing import NamedTuple
 
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -18,6 +19,11 @@ CONTENT_TYPES = {
 #: Pillow's modes of eight bits a channel; converting others would cut them off.
 _MODES = frozenset({"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "CMYK", "YCbCr"})
 _PNG_LEVEL = 1
+#: What begins a scan of a JPEG, by the one length that its header may have.
+_SCAN = re.compile(rb"\xff\xda\x00(?:\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)")
+#: Encoders write about ten. Each costs a walk over the whole picture, and an empty one few bytes, so
+#: that a file of the allowed size could keep a decoder busy for hours.
+_MAX_SCANS = 100
 
 
 class SourcePicture(NamedTuple):
@@ -48,6 +54,8 @@ def read_picture(data: bytes, max_pixels: int) -> SourcePicture:
         with Image.open(io.BytesIO(data), formats=["PNG", "JPEG", "WEBP"]) as opened:
             # Nothing but the header was read so far.
             _require_readable(opened, max_pixels)
+            if opened.format in ("JPEG", "MPO"):
+                _require_few_scans(data)
             kind = CONTENT_TYPES[str(opened.format)]
             image = _on_white(ImageOps.exif_transpose(opened))
     except (ImageInvalid, ImageTooLarge, MemoryError):
@@ -80,6 +88,12 @@ def _require_readable(image: Image.Image, max_pixels: int) -> None:
         raise ImageInvalid(f"it has the mode {image.mode}; save it with 8 bits per channel")
     if getattr(image, "is_animated", False) and image.format != "MPO":
         raise ImageInvalid("it is animated; send one frame")
+
+
+def _require_few_scans(data: bytes) -> None:
+    scans = sum(1 for _ in _SCAN.finditer(data))
+    if scans > _MAX_SCANS:
+        raise ImageInvalid(f"it is a JPEG of {scans:,} scans; save it anew, with fewer")
 
 
 def _on_white(image: Image.Image) -> Image.Image:

@@ -1,5 +1,7 @@
 """What a job is to make: a request with every default filled in and every adapter pinned."""
 
+import hashlib
+import json
 from collections.abc import Sequence
 from typing import Literal
 
@@ -58,6 +60,14 @@ class Adapter(PinnedFile):
     def key(self) -> str:
         """Names it in a group."""
         return key_of(self.sha256, self.embeddings.sha256 if self.embeddings else None)
+
+    @property
+    def content(self) -> str:
+        """Names it in memory: the same weights under another configuration are another."""
+        if self.peft_config is None:
+            return self.sha256
+        told = json.dumps([self.sha256, self.peft_config], sort_keys=True)
+        return hashlib.sha256(told.encode()).hexdigest()
 
 
 class AdapterUse(Frozen):

@@ -5,6 +5,7 @@ from enum import Enum
 from typing import NamedTuple, Protocol
 
 from lorajobs.errors import DeadlineExceeded
+from lorajobs.holdings import Holdings
 from lorajobs.job_page import JobFilter, JobPage
 from lorajobs.jobs import AppliedLora, Job, JobError, JobStatus, Lease, Outcome, Stage
 from lorajobs.outbox import DeliveryLog, Outbox
@@ -98,6 +99,8 @@ class WorkerState(NamedTuple):
     others: tuple[str, ...] = ()
     #: where the base's pristine weights lie: `gpu`, `host` or `unfused`; empty if unknown
     placement: str = ""
+    #: names the disk that these are on, see `holdings.Holder`; empty if there is none
+    disk: str = ""
 
     def serves(self, model: str) -> bool:
         """True if it may load this base, if it has not."""
@@ -249,8 +252,8 @@ class Housekeeping(Rescuing, Outbox, Protocol):
         """Raises: JobNotFound, JobNotFinished."""
 
 
-class Workers(Protocol):
-    """Who is alive and what it has loaded."""
+class Workers(Holdings, Protocol):
+    """Who is alive and what it has."""
 
     def put_worker(self, worker: WorkerState, ttl_s: float) -> None:
         """Publishes a worker until `ttl_s` has passed."""

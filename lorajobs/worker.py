@@ -21,6 +21,7 @@ from lorajobs.claim import TicketTask, held_leases
 from lorajobs.drain import DRAIN, RESUME
 from lorajobs.engine.base import Engine
 from lorajobs.errors import StoreUnavailable
+from lorajobs.holdings import Holder, Holding
 from lorajobs.jobs import Lease
 from lorajobs.moderation import require_image_checker
 from lorajobs.parent import Parent
@@ -71,6 +72,7 @@ def run_worker(
         queue=TicketQueue(app, settings),
         page=WorkerPage(),
         is_here=cache.has,
+        census=cache.census,
     )
     parent.metrics.serve(settings, [entry.id for entry in entries], parent.page.reports)
     TicketTask.parent = parent
@@ -158,7 +160,7 @@ def _look(parent: Parent, children: Collection[int]) -> None:
         for child in children:
             with suppress(ProcessLookupError):
                 os.kill(child, signal.SIGKILL)
-    census = DiskCache.of(parent.settings).census()
+    census, ttl_s = parent.census(), 4 * parent.settings.renew_s
     state = WorkerState(
         name=parent.name,
         model=parent.shown_base,
@@ -169,9 +171,15 @@ def _look(parent: Parent, children: Collection[int]) -> None:
         cached=census.cached,
         cached_bytes=census.cached_bytes,
         placement=parent.page.placement() if warm else "",
+        disk=census.disk,
     )
+    holdings = {
+        Holder("memory", parent.name): Holding.of(parent.page.resident() if is_loaded else ()),
+        Holder("disk", census.disk): Holding.of(census.adapters),
+    }
     parent.metrics.state(state.state, len(leases))
-    parent.workers.put_worker(state, ttl_s=4 * parent.settings.renew_s)
+    parent.workers.put_worker(state, ttl_s)
+    parent.workers.put_held(holdings, ttl_s)
     parent.metrics.rescued(rescue(parent.rescuing, parent.queue, parent.catalog))
 
 

@@ -48,7 +48,7 @@ def start(parent: Parent, make_engine: MakeEngine) -> None:
         models = [entry.id for entry in parent.entries]
         most, report = parent.settings.max_attempts, parent.page.reports.send
         fleet = Fleet(store, socket.gethostname())
-        Fetcher(store, bench.library, fleet, models, most, report).start()
+        Fetcher(store, bench.library, bench.bases, fleet, models, most, report).start()
         # The pool replaces a child that ends; until the new one is ready the worker is not.
         Canary(bench.bases, bench.busy, parent.settings.canary_s, lambda: os._exit(1)).start()
     except Exception as error:
@@ -57,7 +57,6 @@ def start(parent: Parent, make_engine: MakeEngine) -> None:
         log.error("the base %s cannot be loaded", parent.shown_base, exc_info=ours is None)
         parent.page.say_failed(ours.detail if ours else f"{type(error).__name__}: {error}")
         return
-    parent.page.say_loaded(())
     parent.page.say_alive(FOREVER)
     parent.page.say_ready()
 
@@ -75,6 +74,9 @@ def _open_bench(parent: Parent, store: LeaseStore, make_engine: MakeEngine) -> B
         engine.load()
         with ExitStack() as held:
             engine.preload(_preloaded(library, entry, held))
+        # Until a job ends that says what it left.
+        page.say_loaded(())
+        page.say_resident(engine.resident())
         return engine
 
     finisher = Finisher(store, settings.finish_depth, settings.renew_s, settings.max_runtime_s)

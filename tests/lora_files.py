@@ -1,9 +1,12 @@
 """Small real adapter files."""
 
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from lorajobs.adapters.library import Library
@@ -11,6 +14,16 @@ from lorajobs.spec import Adapter
 
 DEMO_LORAS = Path(__file__).parent.parent / "lorajobs" / "demo" / "loras"
 PEFT_CONFIG = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["to_q"]}
+
+State = dict[str, NDArray[Any]]
+#: By the code of the refusal: what is done to a good file so that only a worker finds it out, for
+#: its header is sound.
+HOSTILE: Mapping[str, Callable[[State], State]] = {
+    "lora_not_finite": lambda good: good | {max(good): good[max(good)] * np.float32("nan")},
+    "lora_no_effect": lambda good: {name: value * 0 for name, value in good.items()},
+    "lora_shape_mismatch": lambda good: {n: v[..., :-1].copy() for n, v in good.items()},
+    "lora_unknown_keys": lambda good: {n.replace("blocks", "moons"): v for n, v in good.items()},
+}
 
 
 def lora(fill: float = 1.0, *, rank: int = 2, padding: int = 0) -> bytes:

@@ -13,6 +13,7 @@ from lorajobs.api_keys import KeyRing
 from lorajobs.cancel import CancelPush
 from lorajobs.catalog import Catalog
 from lorajobs.events import EventLog, Pace
+from lorajobs.holdings import Holdings
 from lorajobs.images import Images
 from lorajobs.jobs import Job
 from lorajobs.listeners import Listeners
@@ -43,8 +44,8 @@ from web.seats import Seats
 EXTENSION = "lorajobs"
 
 
-class Fleet(Protocol):
-    """Who works, and how much waits."""
+class Fleet(Holdings, Protocol):
+    """Who works, what they have, and how much waits."""
 
     def backlog(self) -> Mapping[str, int]:
         """Waiting jobs per base model."""

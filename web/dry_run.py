@@ -8,8 +8,8 @@ from lorajobs.document import Document, input_document, queue_document, without_
 from lorajobs.jobs import Job, JobStatus
 from lorajobs.plan import Plan
 from lorajobs.spec import AdapterUse
-from lorajobs.store import WorkerState
 from lorajobs.terms import Terms
+from lorajobs.whereabouts import Whereabouts
 from web.deps import deps
 
 
@@ -21,20 +21,20 @@ def outlook(planned: Plan, terms: Terms) -> Response:
     d, spec = deps(), planned.spec
     job = Job(id=str(uuid.uuid4()), status=JobStatus.QUEUED, spec=spec, created_ms=0)
     place = d.store.outlook(job, planned.window_us, terms)
-    workers = [w for w in d.fleet.workers() if w.serves(spec.model) and w.takes_jobs]
+    adapters = [use.adapter for use in spec.loras]
+    where = Whereabouts(d.fleet.workers(), d.fleet, spec.model, adapters)
     return jsonify(
         dry_run=True,
         model=spec.model,
         input=input_document(spec),
-        loras=[_lora(use, workers) for use in spec.loras],
+        loras=[_lora(use, where) for use in spec.loras],
         warnings=[warning.model_dump() for warning in planned.warnings],
         queue=queue_document(place, d.roster.serving(spec.model)),
     )
 
 
-def _lora(use: AdapterUse, workers: list[WorkerState]) -> Document:
+def _lora(use: AdapterUse, where: Whereabouts) -> Document:
     adapter = use.adapter
-    applied = any(adapter.key == lora.key for w in workers for lora in w.loaded)
     return {
         "id": without_secrets(adapter.id),
         "scale": use.scale,
@@ -42,6 +42,5 @@ def _lora(use: AdapterUse, workers: list[WorkerState]) -> Document:
         "sha256": adapter.sha256,
         "bytes": adapter.bytes,
         "base": adapter.base,
-        # What a worker has in memory or on its disk it tells nobody.
-        "tier": "applied" if applied else None,
+        "tier": where.tier(adapter),
     }

@@ -75,12 +75,17 @@ def _key() -> ApiKey | None:
     scheme, _, shown = given.strip().partition(" ")
     ring = deps().ring
     key = ring.find(shown.strip()) if scheme.lower() in _SCHEMES else None
-    if key is None and request.blueprint in FOREIGN and ring.is_empty():
+    if key is None and _is_foreign() and ring.is_empty():
         # `api_key="none"`: where no key was ever made, none can be meant.
         return None
     if key is None:
         raise KeyInvalid(f"no such key is in use here, or not any more; {_WAY_OUT}")
     return key
+
+
+def _is_foreign() -> bool:
+    """True at other APIs' pages, and where none is: there their clients are told that."""
+    return request.blueprint in FOREIGN or request.url_rule is None
 
 
 def _spend(key: ApiKey) -> None:

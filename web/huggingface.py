@@ -86,6 +86,10 @@ def _put_header(translation: Translation) -> None:
     if not name.strip():
         problem = "give a registered adapter's id, or a repository on the hub such as owner/name"
         raise ValidationFailed("", FieldError(HEADER, problem))
+    if "," in name and "://" not in name:
+        # Also what becomes of the header if it is sent twice.
+        problem = "give one adapter, and the others in `parameters.loras`"
+        raise ValidationFailed("", FieldError(HEADER, problem))
     field, value = lora_named(name.strip())
     translation.put_lora({field: value}, HEADER, **{field: HEADER})
 

@@ -1,12 +1,13 @@
 """`/v1/models`: the base models, what they allow and who has them warm."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from flask import Blueprint, Response, jsonify
 
 from lorajobs.adapters.view import View
 from lorajobs.catalog import ModelEntry
 from lorajobs.document import without_secrets
+from lorajobs.holdings import Holder
 from lorajobs.store import DRAINING, WorkerState
 from web.caller import own_loras
 from web.deps import deps
@@ -21,10 +22,15 @@ def index() -> Response:
     """Lists the base models."""
     d = deps()
     workers, backlog, loras = d.fleet.workers(), d.fleet.backlog(), own_loras()
+    held = d.fleet.held([Holder("memory", worker.name) for worker in workers])
     return jsonify(
         models=[
             _document(
-                entry, [w for w in workers if w.model == entry.id], backlog.get(entry.id, 0), loras
+                entry,
+                backlog.get(entry.id, 0),
+                [w for w in workers if w.model == entry.id],
+                held,
+                loras,
             )
             for entry in d.catalog.models.values()
         ]
@@ -32,7 +38,11 @@ def index() -> Response:
 
 
 def _document(
-    entry: ModelEntry, workers: Sequence[WorkerState], waiting: int, loras: View
+    entry: ModelEntry,
+    waiting: int,
+    workers: Sequence[WorkerState],
+    held: Mapping[Holder, frozenset[str]],
+    loras: View,
 ) -> dict[str, object]:
     return {
         "id": entry.id,
@@ -55,6 +65,7 @@ def _document(
                     use.model_dump() | {"id": without_secrets(use.id)}
                     for use in loras.of(worker.loaded)
                 ],
+                "memory": loras.named(held[Holder("memory", worker.name)]),
             }
             for worker in workers
         ],

@@ -61,7 +61,8 @@ def _texts() -> Mapping[str, Sequence[str]]:
     try:
         return request.form.to_dict(flat=False)
     except RequestEntityTooLarge as error:
-        allowed = f"a picture of {most:,} bytes, and {_FIELDS_BYTES:,} bytes of other fields"
+        picture = f"a picture of {most:,} bytes (LORAJOBS_IMAGE_MAX_BYTES)"
+        allowed = f"{picture} and {_FIELDS_BYTES:,} bytes of other fields"
         raise ImageTooLarge(f"the form has more than {allowed}") from error
 
 

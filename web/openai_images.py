@@ -4,7 +4,6 @@
 """
 
 import base64
-import re
 from typing import Literal, Self
 
 from flask import Blueprint, Response, jsonify
@@ -12,7 +11,8 @@ from pydantic import Field, JsonValue, model_validator
 from pydantic_core import PydanticCustomError
 
 from lorajobs.document import without_secrets
-from lorajobs.field_errors import ALLOWED
+from lorajobs.errors import FieldError, ValidationFailed
+from lorajobs.field_errors import ALLOWED, blamed
 from lorajobs.jobs import Job
 from lorajobs.request import Recipe
 from web.body import json_body
@@ -24,10 +24,10 @@ from web.openai_errors import openai_error
 from web.openai_form import read_form
 from web.pictures import made, pictures_of
 from web.query import no_query
+from web.sizes import SIZE, sides
 from web.translation import Translation
 from web.vllm_omni_loras import LoraObject, named_loras
 
-_SIZE = re.compile(r"(\d{1,6})x(\d{1,6})")
 #: Of metadata values, which hold it.
 _USER_MAX = 512
 _ONLY = "only {}: the service has no such choice"
@@ -46,7 +46,7 @@ class ImagesRequest(Recipe):
     )
     n: int | None = Field(None, ge=1, le=8, description="an integer from 1 to 8")
     size: str | None = Field(
-        None, pattern=f"^(auto|{_SIZE.pattern})$", description='`auto` or a size such as "512x768"'
+        None, pattern=f"^(auto|{SIZE})$", description='`auto` or a size such as "512x768"'
     )
     response_format: Literal["b64_json", "url"] | None = Field(
         None, description="`b64_json` or `url`"
@@ -88,7 +88,10 @@ def edit() -> Response:
     """Makes pictures that start from the one that is sent, and answers with them."""
     form = read_form(ImagesRequest, {"lora": LoraObject})
     asked = ImagesRequest.parse(form.body)
-    image = deps().images.upload(form.picture, caller().owner)
+    if asked.image is not None:
+        raise ValidationFailed("", FieldError("/image", "give it once, as a file"))
+    with blamed("/image"):
+        image = deps().images.upload(form.picture, caller().owner)
     return _made(asked.model_copy(update={"image": image.id}))
 
 
@@ -121,14 +124,13 @@ def _translated(asked: ImagesRequest) -> Translation:
     for name in Recipe.model_fields:
         if name != "loras":
             job.put(name, getattr(asked, name), f"/{name}")
-    if asked.size and (size := _SIZE.fullmatch(asked.size)):
-        job.put("width", int(size[1]), "/size")
-        job.put("height", int(size[2]), "/size")
+    for side, pixels in sides(asked.size).items() if asked.size not in (None, "auto") else ():
+        job.put(side, pixels, "/size")
     job.put("num_images", asked.n, "/n")
     output = {"format": asked.output_format, "quality": asked.output_compression}
     job.put("output", {k: v for k, v in output.items() if v is not None}, "/output_format")
-    if user := asked.safety_identifier or asked.user:
-        job.put("metadata", {"user": user}, "/user")
+    names = {"user": asked.user, "safety_identifier": asked.safety_identifier}
+    job.put("metadata", {name: v for name, v in names.items() if v is not None} or None, "/user")
     for lora in named_loras(asked.lora, "/lora") if asked.lora is not None else ():
         lora.put(job)
     for index, named in enumerate(asked.loras or ()):

@@ -132,8 +132,9 @@ def _content(shape: Shape) -> Json:
         content["application/json"] = {"schema": _ref(shape.body.__name__)}
     if shape.form:
         fields = shape.form.model_json_schema(ref_template=_REF)
-        fields["properties"]["file"] = _BINARY
-        fields["required"].append("file")
+        fields.pop("$defs", None)
+        fields["properties"][shape.file] = _BINARY
+        fields["required"].append(shape.file)
         content["multipart/form-data"] = {"schema": fields}
     return content
 

@@ -71,8 +71,9 @@ class Shape:
     #: statuses of the errors that HTTP itself knows
     http: tuple[int, ...] = ()
     body: type[BaseModel] | None = None
-    #: the fields beside the field `file` of a form that it takes too
+    #: the fields of a form that it takes too, and the name of the one that is a file
     form: type[BaseModel] | None = None
+    file: str = "file"
     #: media types of the file that is the body
     files: tuple[str, ...] = ()
     #: None if the query is not looked at
@@ -91,12 +92,13 @@ _JOB = Answer("Job", maybe=("Retry-After",))
 #: Of the pages that answer with pictures.
 _MADE = ("X-Job-Id", "X-Should-Retry")
 _PICTURE = {200: Answer("image/*", always=_MADE)}
+_PICTURES = {200: Answer("Object", always=_MADE)}
 _PAGE = {200: Answer("text/html", always=("Content-Security-Policy",))}
 
 
 def _prediction(body: type[BaseModel]) -> Shape:
     answers = {201: Answer("Object", always=("Location",))}
-    return Shape(answers=answers, body=body, headers=("Prefer",))
+    return Shape(answers=answers, body=body, headers=("Prefer", "Idempotency-Key"))
 
 
 _VALIDATORS = ("ETag", "Cache-Control", "Content-Disposition", "Accept-Ranges")
@@ -205,8 +207,12 @@ ROUTES: Mapping[str, Shape] = {
     "replicate.version": Shape(),
     "replicate.webhook_secret": Shape(),
     "replicate.stream": Shape(answers={200: Answer("text/event-stream")}),
-    "openai_images.generate": Shape(body=ImagesRequest),
-    "openai_images.edit": Shape(),
+    "openai_images.generate": Shape(
+        answers=_PICTURES, body=ImagesRequest, headers=("Idempotency-Key",)
+    ),
+    "openai_images.edit": Shape(
+        answers=_PICTURES, form=ImagesRequest, file="image", headers=("Idempotency-Key",)
+    ),
     "huggingface.default": Shape(
         answers=_PICTURE,
         body=TextToImage,
@@ -218,7 +224,7 @@ ROUTES: Mapping[str, Shape] = {
         headers=("lora", "Idempotency-Key"),
     ),
     "vllm_omni.complete": Shape(
-        answers={200: Answer("Object", always=_MADE)},
+        answers=_PICTURES,
         body=ChatRequest,
         headers=("Idempotency-Key",),
     ),

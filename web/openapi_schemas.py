@@ -10,6 +10,7 @@ from lorajobs.request import MAX_WAIT_S
 from lorajobs.spec import JobSpec, Visibility, WebhookEvent, WebhookShape
 from lorajobs.store import DRAINING
 from lorajobs.usage import UsageBy
+from lorajobs.whereabouts import Tier
 
 Json = dict[str, Any]
 
@@ -113,7 +114,7 @@ _DRY_LORA = {
     "sha256": _TEXT,
     "bytes": _WHOLE,
     "base": _TEXT_OR_NULL,
-    "tier": {"enum": ["applied", None]},
+    "tier": {"enum": [*get_args(Tier), None]},
 }
 _DRY_RUN = {
     "dry_run": {"const": True},
@@ -140,6 +141,7 @@ _WORKER = {
     "busy": _FLAG,
     "placement": {"enum": ["gpu", "host", "unfused", None]},
     "loaded": _list(_ref("AppliedLora")),
+    "memory": _list(_TEXT),
 }
 _MODEL = {
     "id": _TEXT,

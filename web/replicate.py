@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 from flask import Blueprint, Response, jsonify, request
 from werkzeug.exceptions import NotFound
 
-from lorajobs.errors import FieldError, LoraJobsError, UnknownModel
+from lorajobs.errors import FieldError, LoraJobsError, UnknownModel, ValidationFailed
 from lorajobs.events import PROGRESS, Event, follow
 from lorajobs.field_errors import listed, shown
 from lorajobs.job_page import JobFilter
@@ -46,6 +46,8 @@ _log = logging.getLogger(__name__)
 
 #: Predictions on a page of the list.
 PAGE = 100
+#: The header of a deadline that counts from the submit, which jobs do not have.
+DEADLINE = "Cancel-After"
 #: Seconds before the end of its own wait at which a client is answered.
 MARGIN_S = 1.0
 
@@ -138,6 +140,11 @@ def webhook_secret() -> Response:
 
 
 def _created(model: str, asked: ModelPrediction) -> Response:
+    if DEADLINE in request.headers:
+        problem = (
+            "is not known here; cancel the prediction, or submit a job with `start_deadline_s`"
+        )
+        raise ValidationFailed("", FieldError(DEADLINE, problem))
     translation = translated(model, asked, is_adapter=deps().catalog.model(model) is None)
     with translation.spoken():
         job, _ = accept(translation.request())

@@ -63,7 +63,10 @@ class Seats:
         """
         with self._lock:
             if self._closed or self._taken >= self._count:
-                full = f"{self._count} follow jobs through this process (LORAJOBS_API_LISTENERS)"
+                full = (
+                    f"{self._count} follow jobs through this process (LORAJOBS_API_LISTENERS); "
+                    "try again soon, or poll the job"
+                )
                 raise TooManyListeners("the process ends" if self._closed else full)
             self._taken += 1
         self._tell()

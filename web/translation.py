@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from lorajobs.errors import AttemptError, FieldError, RequestError
 from lorajobs.field_errors import pointer
-from lorajobs.request import JobRequest
+from lorajobs.request import MAX_LORAS, JobRequest
 
 
 class Translation:
@@ -36,7 +36,11 @@ class Translation:
 
         `theirs` is the adapter's pointer, `fields` those of its fields that stand elsewhere.
         """
-        where = pointer("loras", len(self._loras))
+        count = len(self._loras)
+        if count == MAX_LORAS:
+            # Theirs may stand in several fields: the first that is too much is to blame.
+            self._theirs[pointer("loras")] = theirs
+        where = pointer("loras", count)
         self._loras.append({name: value for name, value in lora.items() if value is not None})
         self._point(where, theirs, fields)
 
@@ -55,7 +59,9 @@ class Translation:
             yield
         except (RequestError, AttemptError) as error:
             ours = error.errors
-            error.errors = tuple(FieldError(self._own(e.pointer), e.detail) for e in ours)
+            theirs = (FieldError(self._own(e.pointer), e.detail) for e in ours)
+            # One field of theirs can be two of ours, such as a size.
+            error.errors = tuple(dict.fromkeys(theirs))
             if ours and error.detail.startswith(f"{ours[0].pointer}: "):
                 rest = error.detail.removeprefix(ours[0].pointer)
                 error.detail = error.errors[0].pointer + rest

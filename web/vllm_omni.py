@@ -16,11 +16,12 @@ from lorajobs.errors import FieldError, ValidationFailed
 from lorajobs.jobs import Job
 from lorajobs.request import Recipe
 from web.body import json_body
-from web.errors import register
+from web.errors import named, register
 from web.names import model_named
 from web.openai_errors import openai_error
 from web.pictures import Picture, made, pictures_of
 from web.query import no_query
+from web.sizes import SIZE, sides
 from web.translation import Translation
 from web.vllm_omni_loras import NamedLora, named_loras, told
 
@@ -42,9 +43,7 @@ _OURS = {
 class Sampling(Recipe):
     """What to make, wherever it stands in the body."""
 
-    size: str | None = Field(
-        None, pattern=r"^[1-9]\d{0,8}x[1-9]\d{0,8}$", description="a text such as `1024x1024`"
-    )
+    size: str | None = Field(None, pattern=f"^{SIZE}$", description="a text such as `1024x1024`")
     true_cfg_scale: float | None = Field(None, ge=0, description="a number not below 0")
     num_outputs_per_prompt: int | None = Field(
         None, ge=1, le=8, description="an integer from 1 to 8"
@@ -152,9 +151,8 @@ def _wishes(asked: ChatRequest) -> Iterator[_Wish]:
 def _wishes_in(holder: Sampling, where: str) -> Iterator[_Wish]:
     given = holder.model_dump(mode="json", include=_WISHES, exclude_none=True)
     if size := given.pop("size", None):
-        width, _, height = size.partition("x")
-        yield _Wish("width", int(width), f"{where}/size")
-        yield _Wish("height", int(height), f"{where}/size")
+        for side, pixels in sides(size).items():
+            yield _Wish(side, pixels, f"{where}/size")
     for name, value in given.items():
         yield _Wish(_OURS.get(name, name), value, f"{where}/{name}")
 
@@ -168,7 +166,7 @@ def _once(wishes: Iterator[_Wish]) -> Iterator[_Wish]:
     for wish in wishes:
         earlier = first.setdefault(wish.field, wish.where)
         if earlier != wish.where:
-            problem = f"says the same as `{earlier}`; give one of them"
+            problem = f"says the same as `{named(earlier)}`; give one of them"
             raise ValidationFailed("", FieldError(wish.where, problem))
         yield wish
 
@@ -190,6 +188,7 @@ def _completion(job: Job, pictures: list[Picture], loras: list[NamedLora]) -> Ma
         "usage": {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0},
         # Beyond their contract: what the pictures were made with.
         "lora_requests": [told(one, loras) for one in job.applied_loras],
+        "warnings": [warning.model_dump() for warning in job.warnings],
     }
 
 

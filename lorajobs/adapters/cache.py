@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from lorajobs.adapters.census import Census, Folder
 from lorajobs.adapters.digest import Verified, sha256_of
-from lorajobs.adapters.disk_tier import Census, DiskTier
+from lorajobs.adapters.disk_tier import DiskTier
 from lorajobs.adapters.header import read_header
 from lorajobs.adapters.label import Label, Releasable
 from lorajobs.errors import LoraFetchFailed, LoraTooLarge
@@ -73,6 +74,7 @@ class DiskCache:
     ) -> None:
         """`budget` is in bytes, None keeps everything; `clock` gives Unix seconds."""
         self._tier = DiskTier(folder, budget, clock)
+        self._folder = Folder(folder)
         self._max_file_bytes = max_file_bytes if budget is None else min(max_file_bytes, budget)
         self._verified = Verified()
 
@@ -92,8 +94,8 @@ class DiskCache:
         return self._tier.keep(sha256)
 
     def census(self) -> Census:
-        """How many adapters are here, and their bytes."""
-        return self._tier.census()
+        """Which adapters are here, and their bytes."""
+        return self._folder.census()
 
     def sweep(self) -> None:
         """Removes what killed downloads left, and what a smaller budget has no room for."""

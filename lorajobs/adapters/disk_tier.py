@@ -6,8 +6,8 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
 
+from lorajobs.adapters.census import SUFFIX, listed, sizes_in
 from lorajobs.adapters.label import Label, Record, peek
 from lorajobs.adapters.tier import Entry, Tier, worth
 from lorajobs.errors import NoRoomAhead
@@ -18,16 +18,8 @@ log = logging.getLogger(__name__)
 KEEP_S = 10.0
 #: Assumed of a file whose label was lost: seconds to get it again.
 COST_S = 1.0
-SUFFIX = ".safetensors"
 #: The label of the folder itself; its worth is the tier's age.
 _LEDGER = "tier"
-
-
-class Census(NamedTuple):
-    """How many adapters are on this machine's disk, and their bytes."""
-
-    cached: int
-    cached_bytes: int
 
 
 class DiskTier:
@@ -111,18 +103,13 @@ class DiskTier:
             # A job that needs an adapter is told so; one that needs none can run.
             log.warning("%s is not swept: %s", self._folder, error)
 
-    def census(self) -> Census:
-        """Counts what is here; a millisecond for hundreds of adapters."""
-        sizes = self._sizes().values()
-        return Census(len(sizes), sum(sizes))
-
     def _write(self, label: Label, size: int, cost: float, uses: int) -> None:
         age = (peek(self._locks / _LEDGER) or Record()).worth
         label.write(Record(size, cost, uses, worth(age, size, cost, uses)), self._clock())
 
     def _occupied(self, but: str = "") -> dict[str, int]:
         """The bytes of each adapter that is here or on its way, except one; clears leftovers."""
-        sizes = self._sizes()
+        sizes = sizes_in(self._folder)
         for key in {*self._others()} - sizes.keys():
             label = Label.seize(self._locks / key)
             if label is None:
@@ -175,18 +162,10 @@ class DiskTier:
             used_at = 0.0
         return Entry(size, record.cost, record.uses, record.worth, used_at)
 
-    def _sizes(self) -> dict[str, int]:
-        """The bytes of each adapter that is here."""
-        return {
-            entry.name.removesuffix(SUFFIX): size
-            for entry in _listed(self._folder)
-            if entry.name.endswith(SUFFIX) and (size := _size(entry)) is not None
-        }
-
     def _others(self) -> Iterator[str]:
         """What labels and unfinished downloads are called."""
-        yield from (entry.name for entry in _listed(self._locks) if entry.name != _LEDGER)
-        for entry in _listed(self._folder):
+        yield from (entry.name for entry in listed(self._locks) if entry.name != _LEDGER)
+        for entry in listed(self._folder):
             key, mark, _ = entry.name.partition(".part")
             if mark:
                 yield key
@@ -208,19 +187,3 @@ class DiskTier:
         part.unlink(missing_ok=True)
         for beside in self._folder.glob(f"{part.name}.*"):
             shutil.rmtree(beside, ignore_errors=True)
-
-
-def _listed(folder: Path) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            return list(entries)
-    except FileNotFoundError:
-        return []
-
-
-def _size(entry: os.DirEntry[str]) -> int | None:
-    try:
-        return entry.stat().st_size
-    except FileNotFoundError:
-        # Another process may evict while this one counts.
-        return None

@@ -15,7 +15,7 @@ MAX_HEADER_BYTES = 16 * 2**20
 #: LoKr of the largest bases has 5,000.
 MAX_TENSORS = 20_000
 MAX_DIMENSIONS = 16
-#: The longest known have 150 letters; looking at one may take the square of its length.
+#: Those of trainers have about 100 letters; looking at one may take the square of its length.
 MAX_NAME = 512
 _FIRST_BYTES = 64 * 2**10
 

@@ -130,7 +130,7 @@ class RedisLoraRegistry:
         """Every record, by name."""
         with translated():
             texts = self._client.hvals(self.KEY)
-        records = map(LoraRecord.model_validate_json, texts)
+        records = map(_record, texts)
         return sorted(records, key=lambda record: record.name)
 
 

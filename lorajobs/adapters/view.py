@@ -1,12 +1,14 @@
 """The adapters as one caller sees them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from functools import cached_property
 
 from lorajobs.adapters.awaited import AwaitedUploads
 from lorajobs.adapters.library import Library
 from lorajobs.adapters.registry import LoraRecord
 from lorajobs.api_keys import Caller
 from lorajobs.catalog import ModelEntry
+from lorajobs.holdings import short
 from lorajobs.jobs import AppliedLora
 from lorajobs.spec import Adapter
 from lorajobs.upload_errors import LoraNotReady
@@ -53,5 +55,16 @@ class View:
         """Those of the applied adapters whose use the caller may learn of."""
         if self._caller.sees_all:
             return uses
-        known = {(r.id, r.adapter.sha256) for r in self.records() if r.adapter}
+        known = {(record.id, adapter.sha256) for record, adapter in self._pinned}
         return [use for use in uses if (use.id, use.sha256) in known]
+
+    def named(self, held: Collection[str]) -> Sequence[str]:
+        """The ids of the caller's adapters that are among those of a holder's memory."""
+        if not held:
+            return []
+        found = [record for record, adapter in self._pinned if short(adapter.content) in held]
+        return [r.id if r.owner == self._caller.owner else r.name for r in found]
+
+    @cached_property
+    def _pinned(self) -> Sequence[tuple[LoraRecord, Adapter]]:
+        return [(record, record.adapter) for record in self.records() if record.adapter]

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: Seconds between two looks of --watch.
 WATCH_S = 1.0
+#: Adapters in memory and on the disk that a table names of each worker; the JSON names more.
+NAMED = 3
 out = Console(highlight=False, soft_wrap=True)
 
 
@@ -31,8 +33,10 @@ out = Console(highlight=False, soft_wrap=True)
 def queues(settings: Settings, watch: bool, as_json: bool) -> None:
     """Show what waits and runs for each base, and its workers."""
     # Celery takes a while to import, and `submit` does without.
+    from lorajobs.adapters.registry import RedisLoraRegistry
     from lorajobs.celery import make_app
     from lorajobs.overview import overview
+    from lorajobs.redis_client import connect
     from lorajobs.redis_store import open_job_store
     from lorajobs.redis_tally import open_tally
     from lorajobs.tickets import TicketQueue
@@ -41,10 +45,11 @@ def queues(settings: Settings, watch: bool, as_json: bool) -> None:
         raise click.UsageError("--watch draws tables; leave out --json")
     catalog = Catalog.load(settings.config)
     store, keeper = open_job_store(settings), open_tally(settings)
+    registry = RedisLoraRegistry(connect(settings.redis_url))
     tickets = TicketQueue(make_app(settings), settings)
 
     def look() -> "Overview":
-        return overview(store, keeper, tickets, catalog)
+        return overview(store, keeper, tickets, catalog, registry)
 
     def drawn() -> RenderableType:
         try:
@@ -174,10 +179,10 @@ def _base(queue: "QueueView") -> Iterator[RenderableType]:
             groups.add_row(name, str(group.waiting), _seconds(group.oldest_s))
         yield groups
     if queue.workers:
-        workers = Table("  worker", "state", "adapters", "on disk", "job", box=None)
+        workers = Table("  worker", "state", "adapters", "in memory", "on disk", "job", box=None)
         for worker in queue.workers:
-            cells = (f"  {worker.name}", worker.state, _loras(worker.loaded), _on_disk(worker))
-            workers.add_row(*map(Text, (*cells, worker.job_id or "")))
+            cells = (f"  {worker.name}", worker.state, _loras(worker.loaded), _in_memory(worker))
+            workers.add_row(*map(Text, (*cells, _on_disk(worker), worker.job_id or "")))
         yield workers
     yield ""
 
@@ -186,8 +191,19 @@ def _loras(loras: "Sequence[AdapterView]") -> str:
     return ", ".join(f"{lora.id} × {lora.scale:g}" for lora in loras)
 
 
+def _in_memory(worker: "WorkerView") -> str:
+    return f"{worker.in_memory:,}{_first(worker.memory, worker.in_memory)}"
+
+
 def _on_disk(worker: "WorkerView") -> str:
-    return f"{worker.cached:,}, {worker.cached_bytes / 1e9:.1f} GB"
+    size = f"{worker.cached:,}, {worker.cached_bytes / 1e9:.1f} GB"
+    return f"{size}{_first(worker.disk, worker.cached)}"
+
+
+def _first(names: "Sequence[str]", of: int) -> str:
+    """The first few of so many names, to stand behind their number."""
+    shown = [*names[:NAMED], *(["…"] if of > NAMED else [])]
+    return f": {', '.join(shown)}" if names else ""
 
 
 def _seconds(age_s: float | None) -> str:

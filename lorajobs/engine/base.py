@@ -46,7 +46,7 @@ class Generation(NamedTuple):
 
 
 class Engine(Protocol):
-    """One warm base model; not thread-safe."""
+    """One warm base model; but for `stage` not thread-safe."""
 
     def load(self) -> None:
         """Loads the base onto the device.
@@ -58,6 +58,12 @@ class Engine(Protocol):
         """Loads adapters so that `apply` finds them ready; none becomes active, scales are unused.
 
         Raises: LoraRefused, LoraNotApplied, OutOfMemory, EngineFailed; the base is bare then.
+        """
+
+    def stage(self, adapters: Sequence[LocalAdapter]) -> None:
+        """Does of that what it can from another thread, beside all other verbs.
+
+        Raises: LoraRefused, LoraNotApplied, OutOfMemory, EngineFailed; nothing becomes of it.
         """
 
     def apply(self, adapters: Sequence[LocalAdapter]) -> Sequence[AppliedLora]:

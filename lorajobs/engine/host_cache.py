@@ -1,5 +1,6 @@
 """The adapters that a worker's child keeps in host memory, ready for its device."""
 
+import threading
 import time
 from collections.abc import Callable, Collection, Iterable
 
@@ -8,13 +9,17 @@ from lorajobs.engine.blob import Packed
 
 
 class HostCache:
-    """Packed adapters by content within a budget; what is worth least goes first."""
+    """Packed adapters by content within a budget; what is worth least goes first.
+
+    Threads may share it: adapters are made beside each other, and looked after one at a time.
+    """
 
     def __init__(self, budget: int) -> None:
         """`budget` in bytes; what is held, and what was made last, may exceed it."""
         self._tier = Tier(budget)
         self._packs: dict[str, Packed] = {}
         self._held: frozenset[str] = frozenset()
+        self._lock = threading.Lock()
 
     @property
     def used(self) -> int:
@@ -26,32 +31,44 @@ class HostCache:
 
     def names(self) -> Collection[str]:
         """What is here."""
-        return list(self._packs)
+        with self._lock:
+            return list(self._packs)
 
     def get(self, name: str, make: Callable[[], Packed]) -> Packed:
         """The adapter of that name, made if it is not here; raises what `make` raises."""
-        if name in self._packs:
-            self._tier.touch(name)
-            return self._packs[name]
+        if found := self._found(name):
+            return found
         begun = time.perf_counter()
         packed = make()
         cost = time.perf_counter() - begun
-        self._forget(self._tier.admit(name, max(1, packed.nbytes), cost))
-        self._packs[name] = packed
+        # Another thread may have been faster.
+        if found := self._found(name):
+            return found
+        with self._lock:
+            self._forget(self._tier.admit(name, max(1, packed.nbytes), cost))
+            self._packs[name] = packed
         return packed
+
+    def _found(self, name: str) -> Packed | None:
+        with self._lock:
+            if name in self._packs:
+                self._tier.touch(name)
+            return self._packs.get(name)
 
     def hold(self, names: Collection[str]) -> None:
         """Keeps exactly these whatever comes: the active ones."""
-        for name in names:
-            self._tier.pin(name)
-        for name in self._held:
-            self._tier.unpin(name)
-        self._held = frozenset(names)
-        self._forget(self._tier.shrink(self._tier.budget))
+        with self._lock:
+            for name in names:
+                self._tier.pin(name)
+            for name in self._held:
+                self._tier.unpin(name)
+            self._held = frozenset(names)
+            self._forget(self._tier.shrink(self._tier.budget))
 
     def clear(self) -> None:
         """Forgets all but what is held."""
-        self._forget(self._tier.shrink(0))
+        with self._lock:
+            self._forget(self._tier.shrink(0))
 
     def _forget(self, names: Iterable[str]) -> None:
         for name in names:

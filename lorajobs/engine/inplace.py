@@ -53,6 +53,14 @@ class InPlaceRack:
             for adapter in adapters:
                 self._packed(adapter)
 
+    def stage(self, adapters: Sequence[LocalAdapter]) -> None:
+        """Brings adapters into host memory from another thread.
+
+        Raises: LoraRefused, LoraNotApplied; what is active stays so.
+        """
+        for adapter in adapters:
+            self._packed(adapter)
+
     def activate(self, adapters: Sequence[LocalAdapter]) -> tuple[AppliedLora, ...]:
         """Makes the weights those of the base with exactly these adapters.
 

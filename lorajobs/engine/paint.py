@@ -52,6 +52,7 @@ class PaintEngine:
         self._swap_s = swap_s
         self._loaded = False
         self._applied: tuple[AppliedLora, ...] = ()
+        self._staged: set[str] = set()
 
     def load(self) -> None:
         """Nothing to load, but nothing works before."""
@@ -74,6 +75,14 @@ class PaintEngine:
             for path in filter(None, files):
                 if not path.is_file():
                     raise LoraNotApplied(f"{use.adapter.id}: no file {path}")
+
+    def stage(self, adapters: Sequence[LocalAdapter]) -> None:
+        """Notes them as resident.
+
+        Raises: LoraNotApplied.
+        """
+        self.preload(adapters)
+        self._staged |= {sha for use, *_ in adapters for sha in use.adapter.key.split("+")}
 
     def apply(self, adapters: Sequence[LocalAdapter]) -> Sequence[AppliedLora]:
         """Paints with these adapters from now on.
@@ -103,8 +112,8 @@ class PaintEngine:
         return self._applied
 
     def resident(self) -> Collection[str]:
-        """Those that are applied."""
-        return [sha256 for lora in self._applied for sha256 in lora.key.split("+")]
+        """Those that are applied, and those that were staged."""
+        return self._staged | {sha for lora in self._applied for sha in lora.key.split("+")}
 
     def placement(self) -> str:
         """It has no weights."""

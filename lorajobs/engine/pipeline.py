@@ -68,6 +68,13 @@ class DiffusersEngine:
         """
         guarded(lambda: self._loaded_rack().preload(adapters))
 
+    def stage(self, adapters: Sequence[LocalAdapter]) -> None:
+        """Brings adapters into host memory while another thread generates.
+
+        Raises: LoraRefused, LoraNotApplied, OutOfMemory, EngineFailed; nothing becomes of it.
+        """
+        guarded(lambda: self._loaded_rack().stage(adapters))
+
     def apply(self, adapters: Sequence[LocalAdapter]) -> Sequence[AppliedLora]:
         """Makes exactly these adapters active, and verifies it; does nothing if they are.
 

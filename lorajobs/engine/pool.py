@@ -1,5 +1,6 @@
 """Host memory for adapters, taken once: to pin it takes longer than to read an adapter into it."""
 
+import threading
 from collections import deque
 
 import torch
@@ -35,20 +36,23 @@ class Pool:
         self._block = self._new(size)
         self._free: list[Span] = [(0, size)]
         self._returned: deque[Span] = deque()
+        self._lock = threading.Lock()
 
     @property
     def free(self) -> int:
         """Bytes of the block that nobody has."""
-        self._take_back()
-        return sum(end - start for start, end in self._free)
+        with self._lock:
+            self._take_back()
+            return sum(end - start for start, end in self._free)
 
     def take(self, size: int) -> Room:
         """So many bytes with any content, from the first place that has them."""
-        self._take_back()
-        for number, (start, end) in enumerate(self._free):
-            if end - start >= size:
-                self._free[number] = start + size, end
-                return Room(self._block[start : start + size], start, self._returned)
+        with self._lock:
+            self._take_back()
+            for number, (start, end) in enumerate(self._free):
+                if end - start >= size:
+                    self._free[number] = start + size, end
+                    return Room(self._block[start : start + size], start, self._returned)
         return Room(self._new(size))
 
     def _new(self, size: int) -> Tensor:

@@ -1,7 +1,5 @@
 """What every way of putting adapters onto a pipeline offers, and how adapters are told apart."""
 
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
@@ -36,6 +34,12 @@ class Rack(Protocol):
         Raises: LoraNotApplied; no adapter is active then.
         """
 
+    def stage(self, adapters: Sequence[LocalAdapter]) -> None:
+        """The same as far as it can be done in another thread, beside all other verbs.
+
+        Raises: LoraRefused, LoraNotApplied; what is active stays so.
+        """
+
     def activate(self, adapters: Sequence[LocalAdapter]) -> tuple[AppliedLora, ...]:
         """Makes exactly these adapters active; nothing is done if they already are.
 
@@ -67,12 +71,8 @@ def wanted(adapters: Sequence[LocalAdapter]) -> Active:
 
 
 def content(adapter: LocalAdapter) -> str:
-    """Names an adapter by its content: the same weights under another configuration are another."""
-    pinned = adapter.use.adapter
-    if pinned.peft_config is None:
-        return pinned.sha256
-    told = json.dumps([pinned.sha256, pinned.peft_config], sort_keys=True)
-    return hashlib.sha256(told.encode()).hexdigest()
+    """See `Adapter.content`."""
+    return adapter.use.adapter.content
 
 
 def applied_lora(adapter: LocalAdapter, told: Summary) -> AppliedLora:

@@ -40,6 +40,13 @@ class TokenRack:
                 self._vocabulary.read(adapter)
             self.weights.preload(adapters)
 
+    def stage(self, adapters: Sequence[LocalAdapter]) -> None:
+        """Makes the weights of adapters quick to activate; their tokens are small.
+
+        Raises: LoraRefused, LoraNotApplied; what is active stays so.
+        """
+        self.weights.stage(adapters)
+
     def activate(self, adapters: Sequence[LocalAdapter]) -> tuple[AppliedLora, ...]:
         """Makes exactly these adapters active, weights and tokens; nothing is done if they are.
 

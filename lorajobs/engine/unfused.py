@@ -66,6 +66,9 @@ class UnfusedRack:
                 self._make_resident(adapter, keep={name for name, _ in active})
             self._set(active)
 
+    def stage(self, adapters: Sequence[LocalAdapter]) -> None:
+        """Nothing: PEFT's layers cannot change while a step runs through them."""
+
     def activate(self, adapters: Sequence[LocalAdapter]) -> tuple[AppliedLora, ...]:
         """Makes exactly these adapters active; nothing is done if they already are.
 

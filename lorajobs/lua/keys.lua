@@ -34,6 +34,8 @@
 --   P:deliveries:<id>  ZSET    delivery -> ms          a job's, and when each was made
 --   P:worker:<name>    STRING  what a live worker says of itself (JSON, expires)
 --   P:workers          SET     names of workers that ever spoke
+--   P:memory:<worker>  SET     adapters in its host memory, and =<version>, see holdings.py; expires
+--   P:disk:<disk>      SET     adapters on a disk that workers share, the same; expires
 --   P:listening        SET     processes of the API in which requests wait for jobs
 --   P:listening:<p>    STRING  how many, expires
 --   P:loras            HASH    id -> adapter record (lorajobs/adapters/registry.py)

@@ -208,7 +208,8 @@ def check_leftovers(crew: Crew, downloads: int) -> None:
     here = [name for name in NAMES if cache.has(name)]
     found = {path.name for path in crew.folder.rglob("*") if path.is_file()}
     assert found == {*here, *(f"{name}.safetensors" for name in here), "tier"}
-    assert cache.census() == (len(here), len(here) * SIZE)
+    assert cache.census().adapters == set(here)
+    assert cache.census().cached_bytes == len(here) * SIZE
     assert 0 < len(here) * SIZE <= BUDGET
     for name in here:
         data = (crew.folder / f"{name}.safetensors").read_bytes()

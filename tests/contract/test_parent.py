@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from lorajobs.adapters.cache import DiskCache
 from lorajobs.catalog import DEMO, Catalog
 from lorajobs.celery import make_app
 from lorajobs.groups import shas_of
@@ -50,6 +51,7 @@ class Plant:
             queue=self.tickets,
             page=WorkerPage(),
             is_here=self.here.__contains__,
+            census=DiskCache.of(settings).census,
         )
         self.parent.page.say_base("demo", LOAD_S)
 

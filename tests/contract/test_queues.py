@@ -6,14 +6,17 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
+from lorajobs.adapters.registry import LoraRecord, RedisLoraRegistry
 from lorajobs.catalog import Catalog
 from lorajobs.celery import make_app
 from lorajobs.cli import main
+from lorajobs.holdings import Holder, Holding
 from lorajobs.jobs import AppliedLora, Job, JobError, JobStatus, Outcome
 from lorajobs.plan import Plan
 from lorajobs.redis_client import connect
@@ -22,9 +25,10 @@ from lorajobs.settings import Settings
 from lorajobs.store import WorkerState
 from lorajobs.submit import submit
 from lorajobs.tickets import TicketQueue
-from tests.jobs import a_spec, lease_of, use
+from tests.jobs import a_spec, an_adapter, lease_of, use
 
 Run = Callable[..., Result]
+DISK = "host:1-2"
 FAILED = JobError(code="oom", title="t", detail="d", retryable=True)
 
 
@@ -32,11 +36,10 @@ FAILED = JobError(code="oom", title="t", detail="d", retryable=True)
 def settings(valkey_url: str) -> Iterator[Settings]:
     """A database that no other test uses."""
     made = Settings(redis_url=f"{valkey_url.removesuffix('/0')}/5")
-    client: Any = connect(made.redis_url)
-    client.flushdb()
-    yield made
-    client.flushdb()
-    client.close()
+    with closing(connect(made.redis_url)) as client:
+        client.flushdb()
+        yield made
+        client.flushdb()
 
 
 @pytest.fixture
@@ -69,7 +72,8 @@ def run(settings: Settings) -> Run:
 
 def live(name: str = "demo-1@host", state: str = "warm", job_id: str | None = None) -> WorkerState:
     loaded = [AppliedLora(id="pixel", revision="r", sha256="s", scale=0.8)]
-    return WorkerState(name, "demo", state, loaded, job_id, cached=12, cached_bytes=1_234_000_000)
+    figures = (12, 1_234_000_000, (), "gpu", DISK)
+    return WorkerState(name, "demo", state, loaded, job_id, *figures)
 
 
 def shown(run: Run) -> dict[str, Any]:
@@ -118,11 +122,38 @@ def test_what_waits_is_shown_by_its_adapters_the_largest_group_first(
             "job_id": first.id,
             "cached": 12,
             "cached_bytes": 1_234_000_000,
+            "in_memory": 0,
+            "memory": [],
+            "disk": [],
         }
     ]
     assert not queue["no_worker"]
     table = run("queues").stdout
     for text in ("pixel × 0.8, soft3d × 1", "demo-1@host", "warm", "12, 1.2 GB", first.id):
+        assert text in table
+
+
+def test_each_worker_shows_what_it_has_by_its_name_if_it_has_one(
+    run: Run, store: RedisJobStore, settings: Settings
+) -> None:
+    configured = an_adapter("lines", peft_config={"r": 4})
+    adapters = [*map(an_adapter, ("pixel", "soft3d", "line", "ink")), configured]
+    with closing(connect(settings.redis_url)) as client:
+        for adapter in adapters:
+            record = LoraRecord(id=adapter.id, source="x", base="demo", adapter=adapter)
+            RedisLoraRegistry(client).put(record)
+    for name in ("demo-1@host", "demo-2@host"):
+        store.put_worker(live(name), 60)
+    memory = Holding.of([adapters[0].sha256, configured.content, "f" * 64])
+    disk = Holding.of(["f" * 64, *(adapter.sha256 for adapter in adapters)])
+    store.put_held({Holder("memory", "demo-1@host"): memory, Holder("disk", DISK): disk}, 60)
+    first, second = shown(run)["workers"]
+    assert (first["in_memory"], first["memory"]) == (3, ["lines", "pixel", "f" * 12])
+    assert (second["in_memory"], second["memory"]) == (0, [])
+    assert first["disk"] == second["disk"]
+    assert first["disk"] == ["ink", "line", "lines", "pixel", "soft3d", "f" * 12]
+    table = run("queues").stdout
+    for text in (f"3: lines, pixel, {'f' * 12} ", "12, 1.2 GB: ink, line, lines, …"):
         assert text in table
 
 
@@ -246,9 +277,8 @@ def test_an_ended_job_is_submitted_again(
     assert (new.status, new.attempt) == (JobStatus.QUEUED, 0)
     assert new.spec == old.spec.model_copy(update={"retry_of": old.id})
     assert store.get(old.id).status is JobStatus.CANCELED
-    client: Any = connect(settings.redis_url)
-    assert client.llen(Catalog.load(None).require("demo").queue) == 2
-    client.close()
+    with closing(connect(settings.redis_url)) as client:
+        assert client.llen(Catalog.load(None).require("demo").queue) == 2
 
 
 def test_a_job_that_nobody_knows_is_not_submitted_again(run: Run) -> None:

@@ -12,6 +12,7 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import load_file, save_file
 from standardwebhooks import Webhook
 
 from lorajobs.client import Client
@@ -20,6 +21,8 @@ from lorajobs.redis_store import open_job_store
 from lorajobs.settings import Settings
 from lorajobs.storage import open_store
 from lorajobs.webhook_secrets import new_secret
+from tests.e2e.looks import blockiness, colour, download, pixels
+from tests.lora_files import DEMO_LORAS, HOSTILE
 from tests.services.line import Line, children_of, line
 from tests.services.receiver import Receiver, receiver
 from tests.services.server import HOST, free_ports
@@ -62,27 +65,6 @@ def run(real: Line, **fields: Any) -> tuple[dict[str, Any], bytes]:
     """A job that succeeded, and its first picture as a client downloads it."""
     job = real.run(PROMPT, num_inference_steps=STEPS, **fields)
     return job, download(job["outputs"][0]["url"])
-
-
-def download(url: str) -> bytes:
-    reply = httpx.get(url, trust_env=False)
-    assert reply.status_code == 200, reply.text
-    return reply.content
-
-
-def pixels(picture: bytes) -> "np.ndarray[Any, np.dtype[np.float64]]":
-    return np.asarray(Image.open(io.BytesIO(picture)).convert("RGB"), dtype=np.float64)
-
-
-def blockiness(picture: bytes) -> float:
-    """Mean standard deviation inside 8 x 8 blocks."""
-    blocks = pixels(picture).reshape(16, 8, 16, 8, 3)
-    return float(blocks.std(axis=(1, 3)).mean())
-
-
-def colour(picture: bytes) -> float:
-    """Mean spread between the channels."""
-    return float(np.ptp(pixels(picture), axis=2).mean())
 
 
 def test_a_job_from_post_to_picture(real: Line, hooked: Receiver) -> None:
@@ -184,6 +166,25 @@ def test_a_prompt_that_is_too_long_is_accepted_with_a_warning(real: Line) -> Non
     long = real.run("a red heart " * 20, num_inference_steps=2)
     (warning,) = [w for w in long["warnings"] if w["code"] == "prompt_truncated"]
     assert "heart" in warning["detail"]
+
+
+def test_a_hostile_adapter_fails_its_own_job_alone(real: Line, tmp_path: Path) -> None:
+    def bare() -> "np.ndarray[Any, Any]":
+        return pixels(download(real.run(PROMPT, num_inference_steps=2)["outputs"][0]["url"]))
+
+    before, (worker,) = bare(), real.warm_workers()
+    child = children_of(_pid(worker["name"]))
+    with Client(real.url) as client:
+        for code, change in HOSTILE.items():
+            file, name = tmp_path / f"{code}.safetensors", code.replace("_", "-")
+            save_file(change(load_file(DEMO_LORAS / "pixel.safetensors")), file)
+            client.upload_lora(name, file, base="demo")
+            loras = [{"id": "lineart"}, {"id": name}]
+            job = real.ended(real.submit(PROMPT, loras=loras)["id"])
+            assert (job["status"], job["error"]["code"]) == ("failed", code)
+            assert (job["attempts"], job["applied_loras"]) == (1, [])
+            assert np.array_equal(bare(), before)
+    assert children_of(_pid(worker["name"])) == child
 
 
 def test_cancel_stops_within_a_step_and_the_worker_stays_warm(real: Line) -> None:

@@ -1,5 +1,7 @@
 """Pictures of the real base: reproducible, interruptible, and never broken ones."""
 
+from concurrent.futures import Future, ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -192,3 +194,24 @@ def test_nothing_works_before_load() -> None:
         cold.apply([])
     with pytest.raises(EngineFailed, match="load"):
         made(cold)
+
+
+def test_adapters_are_staged_beside_a_generation(engine: DiffusersEngine) -> None:
+    engine.apply([])
+    bare, styled = pixels(engine), pixels(engine, demo("soft3d"))
+    engine.apply([])
+    lineart = demo("lineart")
+    staging: list[Future[None]] = []
+    with ThreadPoolExecutor(1) as pool:
+
+        def on_step(step: int) -> None:
+            if step == 1:
+                staging.append(pool.submit(engine.stage, [lineart]))
+
+        spec = a_spec(**QUICK)
+        (picture,) = engine.generate(spec, on_step).pictures
+        staging[0].result()
+    assert picture.image.tobytes() == bare
+    assert not engine.applied()
+    assert lineart.use.adapter.sha256 in engine.resident()
+    assert pixels(engine, demo("soft3d")) == styled

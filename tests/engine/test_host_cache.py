@@ -1,5 +1,8 @@
 """Adapters in host memory, within a budget."""
 
+import random
+from concurrent.futures import ThreadPoolExecutor
+
 import torch
 
 from lorajobs.engine.blob import Packed
@@ -60,3 +63,35 @@ def test_a_packed_layer_is_the_layer_that_was_read() -> None:
                 assert isinstance(held, LowRank)
                 # Filled up with zeros, which add nothing.
                 assert torch.allclose(held.delta(), layer.delta(), rtol=0, atol=1e-6)
+
+
+def test_what_another_thread_made_meanwhile_is_used() -> None:
+    cache = HostCache(budget=1000)
+    first = packed(10)
+
+    def slow() -> Packed:
+        # What the other thread does while this one reads its file.
+        cache.get("one", lambda: first)
+        return packed(10)
+
+    assert cache.get("one", slow) is first
+    assert cache.used == 10
+
+
+def test_threads_may_share_it() -> None:
+    cache = HostCache(budget=350)
+    names = [str(number) for number in range(8)]
+
+    def use(seed: int) -> None:
+        chance = random.Random(seed)
+        for _ in range(300):
+            name = chance.choice(names)
+            if chance.random() < 0.2:
+                cache.hold([name])
+            assert cache.get(name, lambda: packed(100)).nbytes == 100
+
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(use, seed) for seed in range(4)]:
+            done.result()
+    cache.hold(())
+    assert cache.used == 100 * len(cache.names()) <= 350

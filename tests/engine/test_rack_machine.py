@@ -75,4 +75,4 @@ class RackMachine(RuleBasedStateMachine):
 
 
 TestRackMachine = RackMachine.TestCase
-TestRackMachine.settings = settings(max_examples=25, stateful_step_count=15, deadline=None)
+TestRackMachine.settings = settings(max_examples=15, stateful_step_count=15, deadline=None)

@@ -165,4 +165,4 @@ class RealMachine(RuleBasedStateMachine):
 
 
 TestRealMachine = RealMachine.TestCase
-TestRealMachine.settings = settings(max_examples=10, stateful_step_count=10, deadline=None)
+TestRealMachine.settings = settings(max_examples=6, stateful_step_count=10, deadline=None)

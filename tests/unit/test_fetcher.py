@@ -2,13 +2,18 @@
 
 import threading
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import nullcontext
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
+from lorajobs.engine.base import LocalAdapter
 from lorajobs.errors import LoraFetchFailed, LoraInvalidFile, NoRoomAhead, StorageUnavailable
-from lorajobs.fetcher import Fetcher, Fleet
+from lorajobs.fetcher import STAGED, Fetcher, Fleet
+from lorajobs.groups import shas_of
+from lorajobs.job_page import JobFilter
 from lorajobs.jobs import Job, JobStatus
 from lorajobs.report import FetchReport
 from lorajobs.spec import PinnedFile
@@ -21,6 +26,7 @@ class Found(NamedTuple):
     """A file that is held."""
 
     tier: str
+    path: Path
 
 
 class Shelf:
@@ -52,7 +58,27 @@ class Shelf:
                 raise NoRoomAhead
             tier = "disk" if adapter.sha256 in self.here else "remote"
             self.here.add(adapter.sha256)
-        return nullcontext(Found(tier))
+        return nullcontext(Found(tier, Path(adapter.sha256)))
+
+
+class Memory:
+    """Of one base; what it is told to refuse never gets there."""
+
+    def __init__(self, model: str = "demo") -> None:
+        self.model = model
+        self.here: set[str] = set()
+        self.bad: set[str] = set()
+        self.staged: list[str] = []
+
+    def lacks(self, model: str, group: str) -> bool:
+        return model == self.model and not {*shas_of(group)} <= self.here
+
+    def stage(self, model: str, adapters: Sequence[LocalAdapter]) -> None:
+        for local in adapters:
+            self.staged.append(local.use.adapter.id)
+            if local.use.adapter.id in self.bad:
+                raise LoraInvalidFile("no adapter")
+            self.here.add(local.path.name)
 
 
 class Desk:
@@ -61,10 +87,11 @@ class Desk:
     def __init__(self, max_attempts: int = 2) -> None:
         self.store = MemoryJobStore()
         self.shelf = Shelf()
+        self.memory = Memory()
         self.told: list[FetchReport] = []
         fleet = Fleet(self.store, "here")
         self.fetcher = Fetcher(
-            self.store, self.shelf, fleet, ["demo"], max_attempts, self.told.append
+            self.store, self.shelf, self.memory, fleet, ["demo"], max_attempts, self.told.append
         )
 
     def submit(self, *names: str) -> Job:
@@ -90,7 +117,7 @@ def test_a_machine_that_gets_nothing_fails_no_job_that_another_may_still_fetch_f
     desk.fetcher.look()
     assert desk.asked("gone", 1)
     assert desk.settled(job).status is JobStatus.QUEUED
-    other = Fetcher(desk.store, desk.shelf, Fleet(desk.store, "there"), ["demo"], 1)
+    other = Fetcher(desk.store, desk.shelf, Memory(), Fleet(desk.store, "there"), ["demo"], 1)
     other.look()
     assert desk.asked("gone", 2)
     other.finish()
@@ -114,6 +141,7 @@ def test_adapters_of_waiting_jobs_are_brought_once() -> None:
     assert desk.asked("soft3d", 1)
     desk.fetcher.finish()
     assert desk.shelf.here == {an_adapter("pixel").sha256, an_adapter("soft3d").sha256}
+    desk.memory.model = "another"
     desk.fetcher.look()
     desk.fetcher.finish()
     assert desk.shelf.asked == {"pixel": 1, "soft3d": 1}
@@ -206,3 +234,48 @@ def test_what_was_fetched_and_what_was_not_is_told() -> None:
     desk.fetcher.look()
     desk.fetcher.finish()
     assert sorted(report.fetched for report in desk.told) == [False, True]
+
+
+def _here(desk: Desk, *names: str) -> None:
+    """Jobs of these adapters, one each, whose files are on the disk."""
+    for name in names:
+        desk.shelf.here.add(an_adapter(name).sha256)
+        desk.submit(name)
+
+
+def _looked(desk: Desk) -> list[str]:
+    """What was staged by now, after one more look."""
+    desk.fetcher.look()
+    desk.fetcher.finish()
+    return desk.memory.staged
+
+
+def test_what_the_next_jobs_need_goes_on_into_memory_once() -> None:
+    desk = Desk()
+    names = [f"adapter-{number}" for number in range(STAGED + 2)]
+    _here(desk, *names)
+    assert sorted(_looked(desk)) == names[:STAGED]
+    assert sorted(_looked(desk)) == names[:STAGED]
+
+
+def test_what_is_not_on_the_disk_is_brought_there_first() -> None:
+    desk = Desk()
+    desk.submit("pixel", "soft3d")
+    assert _looked(desk) == []
+    assert _looked(desk) == ["pixel", "soft3d"]
+
+
+def test_what_memory_refuses_is_left_to_its_job() -> None:
+    desk = Desk()
+    desk.memory.bad.add("page")
+    _here(desk, "page", "pixel")
+    assert sorted(_looked(desk)) == ["page", "pixel"]
+    assert sorted(_looked(desk)) == ["page", "pixel"]
+    assert {job.status for job in desk.store.page(JobFilter(), 10, None).jobs} == {JobStatus.QUEUED}
+
+
+def test_nothing_is_staged_for_a_base_that_is_not_loaded() -> None:
+    desk = Desk()
+    desk.memory.model = "another"
+    _here(desk, "pixel")
+    assert _looked(desk) == []

@@ -114,7 +114,7 @@ def test_a_size_that_the_base_does_not_make_is_refused_as_ever(shelf: Shelf) -> 
 def test_strength_without_a_picture_is_refused(shelf: Shelf) -> None:
     assert refused(shelf, Wall(), image=None, strength=0.5) == (
         "/strength",
-        "give `strength` only with `image`",
+        "give it only with `image`",
     )
 
 

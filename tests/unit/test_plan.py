@@ -198,7 +198,7 @@ def test_the_same_adapter_twice_is_refused(shelf: Shelf) -> None:
     loras = [{"id": "pixel"}, {"id": "line"}, {"path": path}]
     ((pointer, detail),) = refused(ValidationFailed, shelf, loras=loras)
     assert pointer == "/loras/2"
-    assert "the same adapter as /loras/0" in detail
+    assert 'the same adapter as "pixel"' in detail
 
 
 def test_an_unregistered_adapter_is_named_with_the_nearest(shelf: Shelf) -> None:

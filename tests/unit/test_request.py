@@ -98,6 +98,12 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"output": {"quality": 0}}, "/output/quality", "give an integer from 1 to 100, not 0"),
     ({"webhook": {}}, "/webhook/url", "is missing; give an http(s) URL"),
     ({"webhook": {"url": "ftp://host"}}, "/webhook/url", "must begin with https://"),
+    (
+        {"webhook": {"url": "https://host", "events": ["ended"]}},
+        "/webhook/events/0",
+        "give an array of `started`",
+    ),
+    ({"webhook": {"url": "https://host", "events": []}}, "/webhook/events", "not an array of 0"),
     ({"metadata": {str(i): "" for i in range(17)}}, "/metadata", PAIRS + "an object"),
     ({"metadata": {"a": 1}}, "/metadata/a", PAIRS + "1"),
     ({"metadata": {"model": 1}}, "/metadata/model", PAIRS + "1"),

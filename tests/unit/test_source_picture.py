@@ -98,6 +98,16 @@ def a_bomb(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + body
 
 
+def test_a_jpeg_of_many_empty_scans_is_refused_before_it_is_decoded() -> None:
+    # Each keeps a decoder busy for the whole picture, so a megabyte of them could for an hour.
+    plain = encoded(Image.new("L", (96, 64)), "JPEG", progressive=True)
+    scan = plain[plain.rindex(b"\xff\xda") : -2]
+    few, many = (plain[:-2] + scan * count + plain[-2:] for count in (9, 200))
+    assert read(few).image.size == (96, 64)
+    with pytest.raises(ImageInvalid, match="scans; save it anew"):
+        read(many)
+
+
 @pytest.mark.parametrize("side", [101, 9_500, 60_000])
 def test_what_would_be_huge_is_refused_before_it_is_decoded(side: int) -> None:
     with pytest.raises(ImageTooLarge, match="10,000"):

@@ -72,6 +72,7 @@ GOOD = {"a": tensor(0, 4)}
         (raw(b'{"a":' * 200_000), "not a valid safetensors file"),
         (raw(b"{" + b'"a": 1, "a": 2}'), "stands twice"),
         (raw({"a": 1}), "'a' is not described"),
+        (raw({"a" * 513: tensor(0, 4)}, b"1234"), "a name of 513 letters"),
         (raw({"a": tensor(0, 4, dtype="Q4")}, b"1234"), "unknown dtype 'Q4'"),
         (raw({"a": tensor(0, 4, dtype=["U8"])}, b"1234"), "unknown dtype"),
         (raw({"a": tensor(0, 4, shape=[5])}, b"1234"), "do not fit its shape"),

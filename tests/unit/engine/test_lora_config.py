@@ -87,3 +87,27 @@ def test_what_cannot_be_honoured(fields: dict[str, object], named: str) -> None:
 @pytest.mark.parametrize("harmless", [True, False, "gaussian", "eva"])
 def test_how_it_was_initialised_matters_little(harmless: object) -> None:
     assert from_folder({"init_lora_weights": harmless}).strength("x", 4) is None
+
+
+@pytest.mark.parametrize(
+    ("module", "alpha"),
+    [
+        ("a.b.c", 1),  # the first that fits, though a longer one follows
+        ("x.b", 2),
+        ("b", 2),
+        ("xb", 9),
+        ("top", 3),
+        ("a.top", 9),
+    ],
+)
+def test_the_first_pattern_that_fits_counts(module: str, alpha: int) -> None:
+    patterns = {"c": 1, "b.c": 5, "a.b.c": 6, "b": 2, "^top": 3, "x.b": 7}
+    config = from_folder({"lora_alpha": 9, "alpha_pattern": patterns})
+    assert config.strength(module, 1) == alpha
+
+
+def test_a_pattern_that_is_no_name_counts_only_where_none_before_it_fits() -> None:
+    config = from_folder({"lora_alpha": 9, "alpha_pattern": {"b": 2, "(.*)*x": 3}})
+    assert config.strength("a.b", 1) == 2
+    with pytest.raises(LoraUnsupported, match="is not a name"):
+        config.strength("a.c", 1)

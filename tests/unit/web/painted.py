@@ -9,6 +9,7 @@ from lorajobs.engine.paint import PaintEngine
 from lorajobs.events import Event
 from lorajobs.job_page import JobFilter
 from lorajobs.jobs import Job, JobStatus
+from lorajobs.moderation import ImageChecker
 from lorajobs.worker_page import WorkerPage
 from tests.attempts import run_whole
 from tests.jobs import lease_of
@@ -23,6 +24,8 @@ class Painter:
         self.api: Api
         #: False once nobody works
         self.works = True
+        #: who looks at the pictures
+        self.checker: ImageChecker | None = None
         page = WorkerPage()
         self._page, self._bases = page, Bases(self._open, page.say_base)
 
@@ -45,6 +48,7 @@ class Painter:
             bases=self._bases,
             objects=shelf.objects,
             page=self._page,
+            checker=self.checker,
         )
 
     def _open(self, model: str) -> Engine:

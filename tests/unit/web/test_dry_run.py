@@ -2,6 +2,7 @@
 
 import pytest
 
+from lorajobs.holdings import Holder, Holding
 from lorajobs.jobs import AppliedLora
 from lorajobs.store import QueueRules, WorkerState
 from lorajobs.testing import MemoryJobStore
@@ -14,7 +15,7 @@ PATH = "/v1/jobs?dry_run=1"
 def warm(api: Api, sha256: str) -> None:
     """A worker that has one adapter applied."""
     used = AppliedLora(id="pixel", revision="r", sha256=sha256, scale=1.0)
-    api.store.put_worker(WorkerState("w", "demo", "warm", (used,), None), 60)
+    api.store.put_worker(WorkerState("w", "demo", "warm", (used,), None, disk="host:1"), 60)
 
 
 def test_a_dry_run_says_what_a_submit_would_do_and_creates_nothing(api: Api) -> None:
@@ -31,8 +32,12 @@ def test_a_dry_run_says_what_a_submit_would_do_and_creates_nothing(api: Api) -> 
     assert told["queue"] == {"position": 1, "ahead_max": 1, "eta_s": None, "reason": "no_worker"}
     warm(api, line["sha256"])
     told = api.client.post(PATH, json=body).get_json()
-    assert [lora["tier"] for lora in told["loras"]] == [None, "applied"]
+    assert [lora["tier"] for lora in told["loras"]] == ["remote", "applied"]
     assert told["queue"]["eta_s"] is not None
+    for holder, tier in ((Holder("disk", "host:1"), "disk"), (Holder("memory", "w"), "memory")):
+        api.store.put_held({holder: Holding.of([pixel["sha256"], line["sha256"]])}, 60)
+        told = api.client.post(PATH, json=body).get_json()
+        assert [lora["tier"] for lora in told["loras"]] == [tier, "applied"]
     assert [job["id"] for job in api.client.get("/v1/jobs?status=queued").get_json()["jobs"]] == [
         waiting
     ]

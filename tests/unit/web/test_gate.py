@@ -119,3 +119,11 @@ def test_who_says_never_is_open_beside_its_keys(shelf: Shelf) -> None:
     assert [job["id"] for job in jobs] == [mine]
     problem_of(api.client.get(f"/v1/jobs/{theirs}"), 404, "job_not_found")
     problem_of(api.client.get(f"/v1/jobs/{mine}", headers=shown), 404, "job_not_found")
+
+
+def test_a_key_that_means_nothing_does_not_hide_that_a_page_is_missing(shelf: Shelf) -> None:
+    shown = {"Authorization": "Bearer none", "Host": "127.0.0.1"}
+    api = opened(shelf)
+    problem_of(api.client.post("/v1/deployments", headers=shown), 404, "not_found")
+    create(api.keys, "ann", [Scope.SUBMIT])
+    problem_of(api.client.post("/v1/deployments", headers=shown), 401, "key_invalid")

@@ -144,6 +144,13 @@ def test_an_adapter_that_cannot_be_applied_makes_no_picture(shelf: Shelf) -> Non
     assert not api.jobs
 
 
+def test_the_header_names_one_adapter(api: PaintedApi) -> None:
+    # What becomes of two headers on a server.
+    answer = ask(api, {"inputs": "p"}, lora="pixel,line")
+    told = "lora: give one adapter, and the others in `parameters.loras`"
+    assert error_of(answer, 422, "validation") == told
+
+
 def test_header_and_parameters_name_one_adapter_once(api: PaintedApi) -> None:
     parameters = {"loras": [{"id": "line"}, {"id": "pixel"}]}
     said = error_of(

@@ -2,6 +2,7 @@
 
 import pytest
 
+from lorajobs.holdings import Holder, Holding
 from lorajobs.jobs import AppliedLora
 from lorajobs.store import WorkerState
 from tests.unit.web.api import Api, problem_of
@@ -12,6 +13,13 @@ PIXEL = AppliedLora(id="pixel", revision="r", sha256="s", scale=0.8)
 def worker(name: str, state: str, model: str = "demo", job_id: str | None = None) -> WorkerState:
     loaded = [PIXEL] if state == "warm" else []
     return WorkerState(name, model, state, loaded, job_id, placement="host" if loaded else "")
+
+
+def _sha256_of(api: Api, lora_id: str) -> str:
+    """Of the version that a job would get, which is pinned by that."""
+    body = {"model": lora_id, "prompt": "x"}
+    (lora,) = api.client.post("/v1/jobs?dry_run=1", json=body).get_json()["loras"]
+    return str(lora["sha256"])
 
 
 def test_models_are_shown_with_defaults_limits_and_schedulers(api: Api) -> None:
@@ -50,9 +58,12 @@ def test_a_model_is_as_warm_as_its_warmest_worker(api: Api, states: list[str], s
 
 def test_a_worker_shows_what_it_has_loaded_but_not_whose_job(api: Api) -> None:
     api.store.put_worker(worker("demo-1@host", "warm", job_id="secret"), ttl_s=6)
+    there = [_sha256_of(api, "pixel"), "of an adapter that was given by a reference"]
+    api.store.put_held({Holder("memory", "demo-1@host"): Holding.of(there)}, 6)
     answer = api.client.get("/v1/models")
     (shown,) = answer.get_json()["models"][0]["workers"]
     (loaded,) = shown.pop("loaded")
+    assert shown.pop("memory") == ["pixel"]
     assert shown == {"name": "demo-1@host", "state": "warm", "busy": True, "placement": "host"}
     assert (loaded["id"], loaded["scale"]) == ("pixel", 0.8)
     assert "secret" not in answer.text

@@ -92,7 +92,8 @@ def test_a_picture_is_the_start(api: PaintedApi, client: openai.OpenAI) -> None:
         ({"input_fidelity": "high"}, "input_fidelity", "unknown field"),
         ({"extra_body": {"strength": 2}}, "strength", "above 0 and at most 1"),
         ({"extra_body": {"lora": {"name": "pixie"}}}, "lora.name", "known are `pixel`"),
-        ({"image": ("a.png", b"GIF89a")}, None, "PNG, JPEG or WebP"),
+        ({"image": ("a.png", b"GIF89a")}, "image", "PNG, JPEG or WebP"),
+        ({"extra_body": {"image": "https://pictures.example/a.png"}}, "image", "as a file"),
     ],
 )
 def test_what_is_wrong_is_told_by_name(

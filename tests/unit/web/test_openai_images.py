@@ -109,11 +109,16 @@ def test_what_openai_does_not_have_is_taken_too(api: PaintedApi, client: openai.
         "width": 64,
     }
     response = generate(
-        client, quality="auto", background="opaque", moderation="auto", user="u7", extra_body=more
+        client,
+        quality="auto",
+        background="opaque",
+        moderation="auto",
+        user="u7",
+        extra_body=more | {"safety_identifier": "s8"},
     )
     spec = job_of(api, response).spec
     assert {name: getattr(spec, name) for name in more} == more
-    assert spec.metadata == {"user": "u7"}
+    assert spec.metadata == {"user": "u7", "safety_identifier": "s8"}
     assert response.seed == 11  # type: ignore[attr-defined]
 
 
@@ -121,6 +126,7 @@ def test_what_openai_does_not_have_is_taken_too(api: PaintedApi, client: openai.
     ("fields", "param", "told"),
     [
         ({"size": "100x128"}, "size", "multiple of 32"),
+        ({"size": "0x64"}, "size", '`auto` or a size such as "512x768"'),
         ({"size": "large"}, "size", '`auto` or a size such as "512x768"'),
         ({"size": "64x64", "extra_body": {"width": 64}}, None, "give either `size`"),
         ({"n": 9}, "n", "an integer from 1 to 8"),

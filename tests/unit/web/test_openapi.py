@@ -85,6 +85,19 @@ def test_bodies_are_described_by_the_models_that_validate_them(described: dict[s
         assert told["additionalProperties"] is False
 
 
+def test_what_foreign_clients_send_is_described(described: dict[str, Any]) -> None:
+    paths = described["paths"]
+    edit = paths["/v1/images/edits"]["post"]
+    form = edit["requestBody"]["content"]["multipart/form-data"]["schema"]
+    assert form["properties"]["image"] == {"type": "string", "format": "binary"}
+    assert {"image", "prompt"} <= set(form["required"])
+    waits = ("/", "/v1/chat/completions", "/v1/images/generations", "/v1/images/edits")
+    for path in waits:
+        assert "X-Job-Id" in paths[path]["post"]["responses"]["200"]["headers"]
+    for path in (*waits, "/v1/predictions"):
+        assert "Idempotency-Key" in {p["name"] for p in paths[path]["post"]["parameters"]}
+
+
 def test_queries_and_headers_are_described(described: dict[str, Any]) -> None:
     submit = described["paths"]["/v1/jobs"]["post"]["parameters"]
     assert {(p["in"], p["name"]) for p in submit} >= {

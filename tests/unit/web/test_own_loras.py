@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from lorajobs.holdings import Holder, Holding
 from lorajobs.jobs import AppliedLora
 from lorajobs.store import WorkerState
 from tests.shelf import Shelf, weights
@@ -38,6 +39,7 @@ def test_another_keys_private_adapter_is_nowhere(shared: Shared) -> None:
     use = AppliedLora(id="secret-heart", revision="r", sha256=sha, scale=1)
     reference = AppliedLora(id="hf:anna/private", revision="r", sha256="0" * 64, scale=1)
     shared.api.store.put_worker(WorkerState("w", "demo", "warm", [use, reference], None), 60)
+    shared.api.store.put_held({Holder("memory", "w"): Holding.of([sha])}, 60)
     ben = shared.ben
     answers = [
         problem_of(ben.get("/v1/loras/secret-heart"), 404, "lora_not_registered"),
@@ -61,8 +63,17 @@ def test_another_keys_private_adapter_is_nowhere(shared: Shared) -> None:
         assert "anna/private" not in ben.get(path).text
     # Its key and an admin see it all.
     assert "secret-heart" in shared.anna.get("/v1/models").text
+    assert [in_memory(who) for who in (ben, shared.anna, shared.root)] == [
+        *([], ["secret-heart"], [f"{shared.anna.key.id}:secret-heart"])
+    ]
     assert "anna/private" not in shared.anna.get("/v1/models").text
     assert "anna/private" in shared.root.get("/v1/models").text
+
+
+def in_memory(who: Keyed) -> list[str]:
+    """What the only worker has there, as this key sees it."""
+    (worker,) = who.get("/v1/models").get_json()["models"][0]["workers"]
+    return list(worker["memory"])
 
 
 def test_the_owner_uses_it_by_every_name(shared: Shared) -> None:

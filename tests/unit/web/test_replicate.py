@@ -14,6 +14,7 @@ from lorajobs.prediction import STATUSES
 from lorajobs.store import Progress
 from tests.jobs import lease_of
 from tests.shelf import Shelf
+from tests.unit.web.api import problem_of
 from tests.unit.web.painted import PaintedApi
 from tests.unit.web.replicate_client import client_of
 
@@ -122,6 +123,8 @@ def test_an_input_is_a_job_s_and_comes_back(api: PaintedApi, client: Client) -> 
         ({"output_format": "gif"}, "/input/output_format: give `png`, `jpg` or `webp`"),
         ({"lora_weights": "pixie"}, 'no adapter is registered as "pixie"; known are `pixel`'),
         ({"lora_weights": "civitai.com/models/7"}, "is not a reference"),
+        ({"strength": 0.5}, "/input/strength: give it only with `image`"),
+        ({"prompt_strength": 0.5}, "/input/prompt_strength: give it only with `image`"),
     ],
 )
 def test_what_is_wrong_is_told_of_the_client_s_own_fields(
@@ -154,6 +157,22 @@ def test_the_pointers_are_the_client_s(refusing: PaintedApi) -> None:
     assert pointer(input=INPUT | twice) == "/input/extra_lora"
     low = {"lora_weights": "pixel", "loras": [{"id": "far"}]}
     assert pointer(input=INPUT | low) == "/input/loras/0"
+
+
+def test_a_deadline_that_would_not_be_kept_is_refused(refusing: PaintedApi) -> None:
+    asked = {"version": "demo", "input": INPUT}
+    headers = {"Cancel-After": "1m"}
+    answer = refusing.client.post("/v1/predictions", json=asked, headers=headers)
+    (error,) = problem_of(answer, 422, "validation")["errors"]
+    assert error["pointer"] == "Cancel-After"
+    assert "start_deadline_s" in error["detail"]
+    assert not refusing.jobs
+
+
+def test_what_concerns_the_whole_body_has_no_pointer(refusing: PaintedApi) -> None:
+    asked = {"version": "demo", "input": INPUT, "webhook_events_filter": ["start"]}
+    document = problem_of(refusing.client.post("/v1/predictions", json=asked), 422, "validation")
+    assert document["detail"] == "give `webhook_events_filter` only with `webhook`"
 
 
 def test_every_status_is_one_that_clients_know() -> None:

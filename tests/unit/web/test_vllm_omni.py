@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import io
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -110,11 +111,11 @@ def test_a_field_counts_wherever_it_stands(api: PaintedApi, place: str) -> None:
 @pytest.mark.parametrize(
     ("body", "param", "other"),
     [
-        ({"seed": 1, "extra_body": {"seed": 1}}, "extra_body.seed", "/seed"),
-        ({"n": 1, "num_outputs_per_prompt": 1}, "n", "/num_outputs_per_prompt"),
-        ({"size": "96x64", "sampling_params": {"width": 96}}, "sampling_params.width", "/size"),
-        ({"guidance_scale": 1, "true_cfg_scale": 1}, "true_cfg_scale", "/guidance_scale"),
-        ({"lora": {"name": "line"}, "lora_request": {"name": "pixel"}}, "lora_request", "/lora"),
+        ({"seed": 1, "extra_body": {"seed": 1}}, "extra_body.seed", "seed"),
+        ({"n": 1, "num_outputs_per_prompt": 1}, "n", "num_outputs_per_prompt"),
+        ({"size": "96x64", "sampling_params": {"width": 96}}, "sampling_params.width", "size"),
+        ({"guidance_scale": 1, "true_cfg_scale": 1}, "true_cfg_scale", "guidance_scale"),
+        ({"lora": {"name": "line"}, "lora_request": {"name": "pixel"}}, "lora_request", "lora"),
     ],
 )
 def test_nothing_is_said_twice(
@@ -240,6 +241,7 @@ def test_an_adapter_that_cannot_be_applied_makes_no_picture(
         ({"sampling_params": {"width": 100}}, "sampling_params.width: give a multiple of 32"),
         ({"size": "huge"}, "size: give a text such as `1024x1024`"),
         ({"size": "100x96"}, "size: give a multiple of 32"),
+        ({"lora": [{"name": "pixel"}] * 5}, "lora.4: give an array of at most 4"),
         ({"stream": True}, "stream: give `false`: pictures are not streamed"),
         ({"modalities": ["text"]}, "modalities.0: give"),
         ({"n": 5}, "n: give at most 4 for demo"),
@@ -250,6 +252,8 @@ def test_what_is_wrong_is_named(api: PaintedApi, body: dict[str, Any], said: str
     error = error_of(answer, 400, "validation")
     assert error["message"].startswith(said)
     assert error["param"] == said.partition(":")[0]
+    # It is told once.
+    assert len(re.findall(r"(?:^|; )[\w.]+: ", error["message"])) == 1
     assert "X-Job-Id" not in answer.headers
 
 

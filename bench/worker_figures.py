@@ -1,0 +1,199 @@
+"""What is told of a worker: pictures a second, how busy its GPU was, what lay between two jobs."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+from bench.chart import Panel, Series
+from bench.report import Goal, Part, at_least, at_most
+from bench.timetable import quantile
+from bench.turns import KINDS, Gap, Turn, busy_s, gaps
+from lorajobs.client import Document
+
+#: What a job's adapter needed: nothing, a copy from host memory, reading its file.
+NEEDS = ("loaded", "host", "disk")
+LEAST_RATIO, LEAST_BUSY, MOST_GAP_MS = 2.8, 0.97, 20
+MOST_ADDED_MS = {"host": 10, "disk": 100}
+
+
+class Row(NamedTuple):
+    """One way at one size."""
+
+    way: str
+    pixels: int
+    begin: float
+    end: float
+    turns: Sequence[Turn]
+    #: seconds of each change of adapter
+    swaps: Sequence[float]
+    #: nvidia-smi's, None without it
+    smi: float | None
+
+    @property
+    def per_s(self) -> float:
+        """Pictures a second."""
+        return len(self.turns) / (self.end - self.begin)
+
+    @property
+    def busy(self) -> float:
+        """The share of its time in which the device did some part of a picture."""
+        spans = [span for turn in self.turns for span in turn.whole()]
+        return busy_s(spans) / (self.end - self.begin)
+
+    @property
+    def calls(self) -> float:
+        """The same without what lies between two steps: the scheduler, the cancel check."""
+        spans = [span for turn in self.turns for span in turn.spans]
+        return busy_s(spans) / (self.end - self.begin)
+
+    def gap_ms(self, share: float) -> float:
+        """A quantile of the time between the work on two pictures."""
+        return 1000 * quantile([gap.whole for gap in gaps(self.turns)], share)
+
+    def part_ms(self, kind: str) -> float:
+        """The median of one kind of work for a picture that had any."""
+        found = [s for turn in self.turns if (s := turn.seconds(kind))]
+        return 1000 * quantile(found, 0.5) if found else 0.0
+
+    def figures(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "jobs": len(self.turns),
+            "images_per_s": round(self.per_s, 4),
+            "busy": round(self.busy, 4),
+            "busy_calls": round(self.calls, 4),
+            "nvidia_smi": self.smi and round(self.smi, 4),
+            "swaps": len(self.swaps),
+            "swap_p50_ms": round(1000 * quantile(self.swaps, 0.5), 2) if self.swaps else None,
+            "gap_p50_ms": round(self.gap_ms(0.5), 2),
+            "gap_p95_ms": round(self.gap_ms(0.95), 2),
+            **{f"{kind}_ms": round(self.part_ms(kind), 2) for kind in KINDS},
+        }
+
+
+class Answer(NamedTuple):
+    """One job on its own: what it needed, seconds from submit to URL, its document."""
+
+    need: str
+    took: float
+    job: Document
+
+
+def throughput(rows: Sequence[Row]) -> Part:
+    """Every way beside the usual one of its size."""
+    cells, figures = [], {}
+    usual = {row.pixels: row.per_s for row in rows if row.way == "usual"}
+    for row in rows:
+        f = figures[f"{row.way}_{row.pixels}"] = row.figures()
+        if row.pixels in usual:
+            f["ratio"] = round(row.per_s / usual[row.pixels], 3)
+        shares = (_percent(row.busy), _percent(row.calls), _percent(row.smi))
+        head = (row.way, str(row.pixels), str(f["jobs"]), f"{row.per_s:.3f}")
+        ends = ("swaps", "swap_p50_ms", "gap_p50_ms", "gap_p95_ms", *(f"{k}_ms" for k in KINDS))
+        cells.append((*head, str(f.get("ratio", "")), *shares, *(_short(f[name]) for name in ends)))
+    columns = (
+        *("way", "px", "jobs", "images/s", "÷ usual", "busy", "in calls", "nvidia-smi", "swaps"),
+        *("swap ms", "gap p50 ms", "p95", *(f"{kind} ms" for kind in KINDS)),
+    )
+    return Part("Bursts by Zipf", columns, cells, figures)
+
+
+def between(row: Row, needs: Mapping[int, str], claimed: Mapping[int, float]) -> Part:
+    """What lay between two jobs, by what the second one needed, and when it was claimed; by seed."""
+    found: defaultdict[str, list[Gap]] = defaultdict(list)
+    made = {turn.seed: before.marks["made"] for before, turn in pairwise(row.turns)}
+    for gap in gaps(row.turns):
+        found[needs[gap.seed]].append(gap)
+    cells, figures = [], {}
+    for need in (need for need in NEEDS if need in found):
+        some = found[need]
+        f = figures[f"gap_{row.pixels}_{need}"] = {
+            "count": len(some),
+            "p50_ms": _ms([gap.whole for gap in some], 0.5),
+            "p95_ms": _ms([gap.whole for gap in some], 0.95),
+            "out_ms": _ms([gap.out for gap in some], 0.5),
+            "to_claim_ms": _ms([claimed[gap.seed] - made[gap.seed] for gap in some], 0.5),
+            "handover_ms": _ms([gap.handover for gap in some], 0.5),
+            "before_ms": _ms([gap.before for gap in some], 0.5),
+        }
+        cells.append((need, *map(str, f.values())))
+    return Part(
+        f"Ours, {row.pixels} px: from a job's last work on the device to the next one's first",
+        (
+            *("adapter", "jobs", "p50 ms", "p95 ms", "bytes out", "handover: to the claim"),
+            *("all of it", "until first work"),
+        ),
+        cells,
+        figures,
+    )
+
+
+def answers(found: Sequence[Answer]) -> Part:
+    """From submit to URL on a quiet stack."""
+    cells, figures = [], {}
+    for need in dict.fromkeys(answer.need for answer in found):
+        some = [answer for answer in found if answer.need == need]
+        f = figures[f"answer_{need.replace(' ', '_')}"] = {
+            "count": len(some),
+            "p50_s": round(quantile([a.took for a in some], 0.5), 4),
+            "p95_s": round(quantile([a.took for a in some], 0.95), 4),
+            **{name: _metric(some, name) for name in ("fetch_s", "swap_s", "generate_s")},
+        }
+        cells.append((need, *map(str, f.values())))
+    columns = ("adapter", "jobs", "p50 s", "p95 s", "fetch s", "swap s", "generate s")
+    return Part("One job at a time, from submit to URL", columns, cells, figures)
+
+
+def goals(figures: Mapping[str, Any], pixels: int) -> Sequence[Goal]:
+    """Those of one H200 that were measured, at the largest size."""
+    found = []
+    if ours := figures.get(f"ours_{pixels}"):
+        found.append(at_least("GPU busy, share", ours["busy"], LEAST_BUSY))
+        if "ratio" in ours:
+            found.append(at_least("images/s ÷ the usual way's", ours["ratio"], LEAST_RATIO))
+    for need in ("loaded", "host"):
+        if gap := figures.get(f"gap_{pixels}_{need}"):
+            what = f"idle between two jobs, adapter {need}, p50, ms"
+            found.append(at_most(what, gap["p50_ms"], MOST_GAP_MS))
+    for need, most in MOST_ADDED_MS.items():
+        if f"answer_{need}" in figures:
+            added = figures[f"answer_{need}"]["p50_s"] - figures["answer_loaded"]["p50_s"]
+            found.append(at_most(f"an adapter adds, {need}, p50, ms", round(1000 * added, 1), most))
+    return found
+
+
+def panels(figures: Mapping[str, Any]) -> Sequence[Panel]:
+    """What can be drawn of it."""
+    rows = {name: f for name, f in figures.items() if "images_per_s" in f}
+    kinds = {name: f for name, f in figures.items() if name.startswith("answer_")}
+    drawn = [
+        _panel("Pictures a second", rows, images="images_per_s"),
+        _panel("Share of the time in which the GPU worked", rows, work="busy", calls="busy_calls"),
+        _panel("Between two jobs, ms", rows, p50="gap_p50_ms", p95="gap_p95_ms"),
+    ]
+    if kinds:
+        drawn.append(_panel("Submit to URL, s", kinds, p50="p50_s", p95="p95_s"))
+    return drawn
+
+
+def _panel(title: str, rows: Mapping[str, Mapping[str, Any]], **series: str) -> Panel:
+    places = [name.removeprefix("answer_").replace("_", " ") for name in rows]
+    drawn = [Series(name, [row[field] for row in rows.values()]) for name, field in series.items()]
+    return Panel(title, "", places, drawn)
+
+
+def _metric(some: Sequence[Answer], name: str) -> float:
+    return float(quantile([answer.job["metrics"][name] for answer in some], 0.5))
+
+
+def _ms(seconds: Sequence[float], share: float) -> float:
+    return round(1000 * quantile(seconds, share), 2)
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.1f} %"
+
+
+def _short(value: float | None) -> str:
+    return "" if value is None else f"{value:g}"
