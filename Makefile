@@ -6,6 +6,7 @@
 # make bench-queue   swaps, waits, capacity and claims of the queue: tables, bench-out/queue.png
 # make bench-api     submits, polls and live events over HTTP, beside a bare Flask route: tables
 # make bench-swap    changes of adapters: diffusers' way and ours, on the GPU, else on the CPU with a small base
+# make bench-worker  the whole stack beside the usual way, on the GPU, else on the CPU with a small base
 # Each installs what it needs into .venv first; delete .venv to start afresh.
 
 PYTHON ?= python3
@@ -19,7 +20,7 @@ export OMP_NUM_THREADS = 1
 # For two cores: the tests of real processes wait half of the time.
 TEST_PROCESSES ?= 3
 
-.PHONY: demo up check lint test test-unit test-system format docs clean bench-queue bench-api bench-swap chaos chaos-webhooks
+.PHONY: demo up check lint test test-unit test-system format docs clean bench-queue bench-api bench-swap bench-worker chaos chaos-webhooks
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/demo.installed
@@ -69,6 +70,9 @@ bench-api: $(VENV)/dev.installed
 
 bench-swap: $(VENV)/dev.installed
 	$(BIN)/python -m bench.swap --plot --out bench-out
+
+bench-worker: $(VENV)/dev.installed
+	$(BIN)/python -m bench.worker --out bench-out
 
 format: $(VENV)/dev.installed
 	$(BIN)/ruff check --fix

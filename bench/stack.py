@@ -36,12 +36,12 @@ class Burst(NamedTuple):
 class Stack:
     """API, courier and a worker with a stopwatch, on a Valkey and a folder of their own."""
 
-    def __init__(self, made: Line, bed: Bed, turns: Path) -> None:
+    def __init__(self, made: Line, client: Client, bed: Bed, turns: Path) -> None:
         """The worker adds a line to `turns` for each picture."""
         self._line = made
+        self._client = client
         self._bed = bed
         self._turns = turns
-        self._client = Client(made.url, timeout_s=WAIT_S + 30)
         #: the adapters that the present worker has had
         self.seen: set[str] = set()
 
@@ -115,10 +115,11 @@ def stack(bed: Bed, turns: Path) -> Iterator[Stack]:
     with (
         valkey(folder / "valkey", aof=True) as server,
         line(folder, **env, LORAJOBS_REDIS_URL=server.url) as made,
+        Client(made.url, timeout_s=WAIT_S + 30) as client,
     ):
         made.start_api()
         made.start_courier()
-        yield Stack(made, bed, turns.absolute())
+        yield Stack(made, client, bed, turns.absolute())
 
 
 def unix(time_of: str) -> float:

@@ -48,7 +48,7 @@ class Clock:
             return moment
         moment.synchronize()
         assert isinstance(self._first, torch.cuda.Event)
-        return self._began + self._first.elapsed_time(moment) / 1000
+        return float(self._began + self._first.elapsed_time(moment) / 1000)
 
 
 class Stopwatch:

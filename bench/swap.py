@@ -197,10 +197,11 @@ def run(scale: Scale, device: torch.device, out: Path | None, console: Console) 
 
         add(theirs(bed))
         add(ours(bed, parts[0].figures))
-        add(lasting(bed))
-        add(tokens(device))
-        for dtype in PRECISIONS:
-            add(checked(dtype, device))
+        if scale.swaps:
+            add(lasting(bed))
+            add(tokens(device))
+            for dtype in PRECISIONS:
+                add(checked(dtype, device))
         for limit in scale.limits:
             add(limited(limit, bed.files[16, 0]))
     figures = {name: value for part in parts for name, value in part.figures.items()}
@@ -243,12 +244,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command; 1 if a target was missed on a GPU. The targets are those of one H200."""
     parser = argparse.ArgumentParser(prog="python -m bench.swap", description=__doc__)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--quick", action="store_true", help="only what takes how long")
     parser.add_argument("--plot", action="store_true", help=f"draw {PICTURE}")
     parser.add_argument("--out", type=Path, default=OUT, help="folder of the plot")
     args = parser.parse_args(argv)
     _hush()
     device = torch.device(args.device)
     scale = SMALL if device.type == "cpu" else FULL
+    if args.quick:
+        scale = scale._replace(swaps=0, limits=(), their_times=2)
     goals = run(scale, device, args.out if args.plot else None, Console(width=200))
     return int(device.type != "cpu" and not all(goal.met for goal in goals))
 

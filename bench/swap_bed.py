@@ -25,6 +25,7 @@ class Scale(NamedTuple):
     size: sdxl.Size = sdxl.FULL
     dtype: torch.dtype = torch.float16
     times: int = 20
+    #: 0: only timing, no checks
     swaps: int = 1000
     #: of diffusers' ways, which take a second each
     their_times: int = 5

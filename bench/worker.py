@@ -26,6 +26,7 @@ from bench.worker_figures import (
     panels,
     throughput,
 )
+from lorajobs.engine.libraries import hush
 from lorajobs.settings import Settings
 from lorajobs.spec import OutputFormat
 from lorajobs.storage import open_store
@@ -57,9 +58,10 @@ class Measured:
             found = self._single(running)
             for size in pixels:
                 self._burst(running, size)
-            running.stop()
-            starts["warm_again_s"] = running.start()
-            found += self._after_start(running)
+            if self._bed.scale.restart:
+                running.stop()
+                starts["warm_again_s"] = running.start()
+                found += self._after_start(running)
         self._add(answers(found))
         self.figures["starts"] = {name: round(seconds, 2) for name, seconds in starts.items()}
         rows = [(name, f"{seconds:.1f}") for name, seconds in starts.items()]
@@ -85,9 +87,10 @@ class Measured:
         new, old = names[1 : times + 1], names[:times]
         found = [self._answer(running, "first of a worker", names[0])]
         found += [self._answer(running, "unseen", name) for name in new]
-        found += [self._answer(running, "host", name) for name in old]
-        found += [self._answer(running, "loaded", old[-1]) for _ in old]
-        return found
+        # In turns, because a picture's own bytes decide how long it takes to encode.
+        return found + [
+            self._answer(running, need, name) for name in old for need in ("host", "loaded")
+        ]
 
     def _after_start(self, running: Stack) -> list[Answer]:
         names, times = self._bed.names, self._bed.scale.times
@@ -133,7 +136,7 @@ def _needs(
     seen, found = set(before), {}
     for turn in burst.turns:
         adapter = adapters[turn.seed]
-        needs = "host" if adapter in seen else "disk"
+        needs = "host" if adapter in seen else "new"
         found[turn.seed] = "loaded" if adapter == applied else needs
         seen.add(adapter)
         applied = adapter
@@ -176,6 +179,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--pixels", type=int, nargs="+", default=scale.pixels)
     parser.add_argument("--out", type=Path, default=OUT, help="folder of the picture")
     args = parser.parse_args(argv)
+    hush()
     warnings.filterwarnings("ignore", module=r"peft\.")
     chosen = {"jobs": args.jobs, "theirs": args.theirs, "best": args.best, "pixels": args.pixels}
     met = run(scale._replace(**chosen), args.mode, args.out, Console(width=200))

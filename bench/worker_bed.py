@@ -37,10 +37,38 @@ class Scale(NamedTuple):
     best: int
     #: single jobs of each kind whose way from submit to URL is timed
     times: int
+    #: whether a second worker is started, which has the adapters on the disk alone
+    restart: bool
 
 
-FULL = Scale(sdxl.FULL, "cuda", "float16", 25, 20, (8, 16, 32, 64), (1024, 512), 100, 25, 10, 6)
-SMALL = Scale(sdxl.SMALL, "cpu", "float32", 2, 4, (2, 4), (128,), 8, 4, 4, 1)
+FULL = Scale(
+    size=sdxl.FULL,
+    device="cuda",
+    dtype="float16",
+    steps=25,
+    adapters=20,
+    ranks=(8, 16, 32, 64),
+    pixels=(1024, 512),
+    jobs=100,
+    theirs=25,
+    best=10,
+    times=8,
+    restart=True,
+)
+SMALL = Scale(
+    size=sdxl.SMALL,
+    device="cpu",
+    dtype="float32",
+    steps=2,
+    adapters=4,
+    ranks=(2, 4),
+    pixels=(128,),
+    jobs=8,
+    theirs=4,
+    best=4,
+    times=1,
+    restart=False,
+)
 
 
 class Wish(NamedTuple):

@@ -11,8 +11,8 @@ from bench.timetable import quantile
 from bench.turns import KINDS, Gap, Turn, busy_s, gaps
 from lorajobs.client import Document
 
-#: What a job's adapter needed: nothing, a copy from host memory, reading its file.
-NEEDS = ("loaded", "host", "disk")
+#: What a job's adapter is to the worker: on the base, used before, not yet used.
+NEEDS = ("loaded", "host", "new")
 LEAST_RATIO, LEAST_BUSY, MOST_GAP_MS = 2.8, 0.97, 20
 MOST_ADDED_MS = {"host": 10, "disk": 100}
 
@@ -100,7 +100,7 @@ def throughput(rows: Sequence[Row]) -> Part:
 
 
 def between(row: Row, needs: Mapping[int, str], claimed: Mapping[int, float]) -> Part:
-    """What lay between two jobs, by what the second one needed, and when it was claimed; by seed."""
+    """What lay between two jobs, by what the second one needed, and when it came; by seed."""
     found: defaultdict[str, list[Gap]] = defaultdict(list)
     made = {turn.seed: before.marks["made"] for before, turn in pairwise(row.turns)}
     for gap in gaps(row.turns):

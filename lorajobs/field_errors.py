@@ -23,7 +23,8 @@ MAX_ERRORS = 16
 #: The type of a PydanticCustomError whose message already says what is allowed.
 ALLOWED = "allowed"
 
-_SHOWN = 64
+#: The ids of uploaded pictures have 70 characters.
+_SHOWN = 80
 _LISTED = 20
 
 

@@ -57,11 +57,11 @@ class Images:
     def upload(self, data: bytes, owner: str) -> UploadedImage:
         """Keeps a picture for jobs of its owner; the same picture again is kept longer.
 
-        Raises: ImageInvalid, ImageTooLarge, UploadFailed, StoreUnavailable.
+        Raises: ImageInvalid, ImageTooLarge, UploadFailed, StorageUnavailable, StoreUnavailable.
         """
         self._require_size(len(data))
         picture = self._read(data)
-        earlier = self._records.find(owner, picture.sha256)
+        earlier = self._kept(owner, picture.sha256)
         # Another object each time: an old one of this name may just be being erased.
         key = earlier.key if earlier else f"inputs/{secrets.token_hex(16)}"
         self._records.expect(key, self._ttl_s + _LINGER_S)
@@ -112,7 +112,7 @@ class Images:
             raise ImageNotFound(f"no picture is kept as {shown(reference)}: {way_out}")
         data = _read(self._objects, image.key, image.bytes)
         if data is None:
-            raise ImageNotFound(f"{image.id} was erased just now")
+            raise ImageNotFound(f"{image.id} was erased since: upload it again")
         return self._read(data)
 
     def of(self, job: Job) -> bytes | None:
@@ -148,6 +148,12 @@ class Images:
                 erased += 1
             self._records.forget(key)
         return erased
+
+    def _kept(self, owner: str, sha256: str) -> UploadedImage | None:
+        """An earlier upload of this content, unless its object is gone, whoever erased it."""
+        earlier = self._records.find(owner, sha256)
+        with _stored():
+            return earlier if earlier and self._objects.exists(earlier.key) else None
 
     def _read(self, data: bytes) -> SourcePicture:
         with self._decoding:

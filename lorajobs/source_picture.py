@@ -21,8 +21,8 @@ _MODES = frozenset({"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "CMY
 _PNG_LEVEL = 1
 #: What begins a scan of a JPEG, by the one length that its header may have.
 _SCAN = re.compile(rb"\xff\xda\x00(?:\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)")
-#: Encoders write about ten. Each costs a walk over the whole picture, and an empty one few bytes, so
-#: that a file of the allowed size could keep a decoder busy for hours.
+#: Encoders write about ten. Each costs a walk over the whole picture and, if it is empty, hardly a
+#: byte, so that a file of the allowed size could keep a decoder busy for hours.
 _MAX_SCANS = 100
 
 

@@ -1,10 +1,14 @@
 """gunicorn's worker with threads, whose listeners leave when it is told to stop."""
 
 from types import FrameType
+from typing import Any
 
 from gunicorn.workers.gthread import ThreadWorker
 
 from web.deps import EXTENSION
+
+#: What gunicorn reads of a body that its application left, to keep the connection.
+_DRAINED = 1 << 16
 
 
 class Worker(ThreadWorker):
@@ -12,6 +16,16 @@ class Worker(ThreadWorker):
 
     Measured beside gevent, see docs/decisions.md.
     """
+
+    def handle_request(self, req: Any, conn: Any) -> bool:  # noqa: ANN401
+        """Ends the connection after a body of which too much may be left, as of a refused upload.
+
+        gunicorn would close it then too, but only after it has promised the client to keep it.
+        """
+        said = {name.lower(): value for name, value in req.headers}
+        if "transfer-encoding" in said or int(said.get("content-length", 0)) > _DRAINED:
+            req.force_close()
+        return bool(super().handle_request(req, conn))
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begins a shutdown in order."""

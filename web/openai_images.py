@@ -21,13 +21,15 @@ from web.deps import deps
 from web.errors import register
 from web.names import model_named
 from web.openai_errors import openai_error
-from web.openai_form import read_form
+from web.picture_form import read_form
 from web.pictures import made, pictures_of
 from web.query import no_query
 from web.sizes import SIZE, sides
 from web.translation import Translation
 from web.vllm_omni_loras import LoraObject, named_loras
 
+#: The client's names of one picture, alone and as one of several.
+_PICTURES = ("image", "image[]")
 #: Of metadata values, which hold it.
 _USER_MAX = 512
 _ONLY = "only {}: the service has no such choice"
@@ -86,7 +88,7 @@ def generate() -> Response:
 @openai_images.post("/edits")
 def edit() -> Response:
     """Makes pictures that start from the one that is sent, and answers with them."""
-    form = read_form(ImagesRequest, {"lora": LoraObject})
+    form = read_form(ImagesRequest, {"lora": LoraObject}, _PICTURES)
     asked = ImagesRequest.parse(form.body)
     if asked.image is not None:
         raise ValidationFailed("", FieldError("/image", "give it once, as a file"))

@@ -134,7 +134,7 @@ def _content(shape: Shape) -> Json:
         fields = shape.form.model_json_schema(ref_template=_REF)
         fields.pop("$defs", None)
         fields["properties"][shape.file] = _BINARY
-        fields["required"].append(shape.file)
+        fields["required"] = [*fields.get("required", ()), shape.file]
         content["multipart/form-data"] = {"schema": fields}
     return content
 

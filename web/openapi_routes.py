@@ -42,6 +42,7 @@ from lorajobs.store_errors import RecordUnreadable
 from lorajobs.upload_errors import UploadAwaited, UploadMismatch
 from web.huggingface import TextToImage
 from web.openai_images import ImagesRequest
+from web.replicate_files import FileForm
 from web.replicate_shapes import ModelPrediction, PredictionsQuery, VersionPrediction
 from web.seats import TooManyListeners
 from web.vllm_omni import ChatRequest
@@ -171,7 +172,7 @@ ROUTES: Mapping[str, Shape] = {
     ),
     "images.upload": Shape(
         answers={201: Answer("Image", always=("Location",))},
-        errors=(ImageInvalid, ImageTooLarge, UploadFailed),
+        errors=(ImageInvalid, ImageTooLarge, UploadFailed, StorageUnavailable),
         files=tuple(dict.fromkeys(CONTENT_TYPES.values())),
     ),
     "images.show": Shape(answers={200: Answer("Image")}, errors=(NoSuchImage,)),
@@ -202,6 +203,8 @@ ROUTES: Mapping[str, Shape] = {
     "replicate.index": Shape(query=PredictionsQuery),
     "replicate.show": Shape(),
     "replicate.cancel": Shape(),
+    "replicate.upload": Shape(answers={201: Answer("Object")}, form=FileForm, file="content"),
+    "replicate.file": Shape(),
     "replicate.model": Shape(),
     "replicate.versions": Shape(),
     "replicate.version": Shape(),

@@ -30,6 +30,7 @@ from web.cancellation import canceled
 from web.deps import Deps, deps, public_url
 from web.paging import page_of
 from web.query import no_query
+from web.replicate_files import file_document, own_file, uploaded_file
 from web.replicate_models import model_document, version_document
 from web.replicate_shapes import (
     ModelPrediction,
@@ -110,6 +111,20 @@ def stream(job_id: str) -> Response:
     # A proxy that collects the answer would hold back every event.
     response.headers["X-Accel-Buffering"] = "no"
     return response
+
+
+@replicate.post("/files")
+def upload() -> Response:
+    """Keeps a picture, for predictions to start from."""
+    response = jsonify(file_document(uploaded_file()))
+    response.status_code = 201
+    return response
+
+
+@replicate.get("/files/<file_id>")
+def file(file_id: str) -> Response:
+    """Shows what is known of it."""
+    return jsonify(file_document(own_file(file_id)))
 
 
 @replicate.get("/models/<owner>/<name>")

@@ -16,6 +16,7 @@ from lorajobs.request import URL_MAX, Recipe
 from lorajobs.spec import ENDS, WebhookEvent
 from web.deps import deps
 from web.names import lora_named, model_named
+from web.replicate_files import image_named
 from web.translation import Translation
 
 FilteredEvent = Literal["start", "output", "logs", "completed"]
@@ -124,6 +125,7 @@ def translated(model: str, asked: ModelPrediction, *, is_adapter: bool) -> Trans
     """
     job, given = Translation(), asked.input
     job.put("model", model, "/version")
+    given = given.model_copy(update={"image": image_named(given.image)})
     for name in _JOBS:
         job.put(RENAMED.get(name, name), getattr(given, name), f"/input/{name}")
     for one, other in _SAME:

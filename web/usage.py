@@ -42,4 +42,5 @@ def _period(query: UsageQuery) -> Period | None:
     if query.since < first:
         problem = f"use is known by the day for {KEPT_DAYS} days: give a day from {first} on"
         raise ValidationFailed("", FieldError("/since", problem))
-    return Period(query.since, min(query.until or today, today))
+    # A day that has begun only where the client is has no use yet.
+    return Period(query.since, max(query.since, min(query.until or today, today)))

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from lorajobs.api_keys import ApiKey, Scope, change, rotated
@@ -101,11 +101,22 @@ def list_keys(settings: Settings) -> None:
 
     found = open_api_keys(settings).all()
     table = Table(
-        "id", "name", "scopes", "max waiting", "rate", "webhook", "made", "revoked", box=None
+        # Cut off, an id names no key.
+        Column("id", no_wrap=True, min_width=12),
+        "name",
+        "scopes",
+        "max waiting",
+        "rate",
+        "webhook",
+        "made",
+        "revoked",
+        box=None,
     )
     for key in found:
         table.add_row(*map(Text, _cells(key)))
-    out.print(table if found else "no key was ever made; `lorajobs keys create NAME` makes one")
+    # As wide as the terminal is now.
+    shown = table if found else "no key was ever made; `lorajobs keys create NAME` makes one"
+    Console(highlight=False).print(shown)
 
 
 @keys.command("set")

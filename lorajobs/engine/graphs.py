@@ -17,9 +17,6 @@ from lorajobs.engine.device import is_out_of_memory
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-#: Shapes of which nothing more is recorded once so many failed.
-MOST_FAILURES = 8
-
 
 class Recording(Protocol):
     """Work that can be done again on whatever its inputs hold by then."""

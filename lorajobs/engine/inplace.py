@@ -1,7 +1,7 @@
 """Adapters summed into a base's own weights, from its pristine copy, without a trace afterwards."""
 
 import random
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -84,6 +84,12 @@ class InPlaceRack:
     def forget(self) -> None:
         """Gives back the host memory of all adapters but the active ones."""
         self._cache.clear()
+
+    def encoders(self) -> Hashable:
+        """The active adapters, if they change any text encoder."""
+        groups = self.arena.groups
+        touched = any(groups[number].component.startswith("text_encoder") for number in self._dirty)
+        return self._active if touched else ()
 
     def check(self) -> None:
         """Compares some weights with what they must be now, to the bit.

@@ -17,6 +17,7 @@ from lorajobs.engine.device import guarded, pick_device, pick_dtype
 from lorajobs.engine.graphs import Graphs
 from lorajobs.engine.libraries import hush
 from lorajobs.engine.picture import picture_of
+from lorajobs.engine.prompt_cache import PromptCache
 from lorajobs.engine.prompts import readers, truncations, unspoken
 from lorajobs.engine.rack import Rack
 from lorajobs.engine.racks import open_rack
@@ -46,6 +47,7 @@ class DiffusersEngine:
         self._pipe: diffusers.DiffusionPipeline = None
         self._rack: Rack | None = None
         self._graphs: Graphs | None = None
+        self._prompts = PromptCache(lambda: self._loaded_rack().encoders())
 
     def load(self) -> None:
         """Loads the base onto the device.
@@ -104,6 +106,7 @@ class DiffusersEngine:
     def close(self) -> None:
         """Gives back the device's memory."""
         self._pipe, self._rack, self._graphs = None, None, None
+        self._prompts.clear()
         gc.unfreeze()
         gc.collect()
         if self._device.type == "cuda":
@@ -154,6 +157,7 @@ class DiffusersEngine:
         cache_bytes = settings.host_cache_mb << 20
         rack = open_rack(self._pipe, self._device, entry.placement, cache_bytes)
         self._rack = TokenRack(rack, Vocabulary(self._pipe))
+        self._prompts.install(self._pipe)
         budget = settings.graph_memory_mb << 20
         self._graphs = quicken(self._pipe, self._device, entry.speed, rack.placement, budget)
         # What a base is made of outlives every job: no later collection needs to look at it, which
@@ -169,7 +173,10 @@ class DiffusersEngine:
     def _generate(self, spec: JobSpec, on_step: OnStep, source: Image | None) -> Generation:
         applied = self._loaded_rack().applied
         require_source(spec, source)
-        pipe = twin(self._pipe) if source else self._pipe
+        pipe = self._pipe
+        if source:
+            pipe = twin(pipe)
+            self._prompts.install(pipe)
         parameters = inspect.signature(pipe.__call__).parameters
         arguments: dict[str, Any] = {
             "prompt": spec.prompt,

@@ -1,7 +1,7 @@
 """What every way of putting adapters onto a pipeline offers, and how adapters are told apart."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from typing import Protocol
 
 from lorajobs.engine.base import LocalAdapter
@@ -49,6 +49,9 @@ class Rack(Protocol):
 
     def resident(self) -> Collection[str]:
         """The adapters that are quick to activate, by content."""
+
+    def encoders(self) -> Hashable:
+        """Another value whenever the text encoders' weights or tokens are others."""
 
     def check(self) -> None:
         """Compares a sample of the pipeline's weights with what they must be now.

@@ -1,6 +1,6 @@
 """A rack whose adapters may bring tokens of their own (pivotal tuning)."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 
 from lorajobs.engine.base import LocalAdapter
@@ -66,6 +66,10 @@ class TokenRack:
     def resident(self) -> Collection[str]:
         """The adapters that are quick to activate, by content."""
         return self.weights.resident()
+
+    def encoders(self) -> Hashable:
+        """Those of the weights, and whose tokens are there."""
+        return self.weights.encoders(), self._active
 
     def check(self) -> None:
         """Compares a sample of the weights, and the tokens, with what they must be now.

@@ -8,7 +8,7 @@ import math
 import re
 import warnings
 from collections import Counter, OrderedDict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -87,6 +87,10 @@ class UnfusedRack:
     def resident(self) -> Collection[str]:
         """The adapters whose layers are in the modules."""
         return list(self._residents)
+
+    def encoders(self) -> Hashable:
+        """The active adapters, whatever they change."""
+        return self._active
 
     def check(self) -> None:
         """Nothing to compare: nothing was written into the base."""

@@ -94,6 +94,15 @@ def test_the_same_picture_again_is_kept_longer_and_once(place: Place) -> None:
     assert place.images.upload(PICTURE, "ben").key != first.key
 
 
+def test_an_object_that_is_lost_comes_with_the_next_upload(place: Place) -> None:
+    lost = place.images.upload(PICTURE, "ann")
+    place.objects.delete(lost.key)
+    with pytest.raises(ImageNotFound, match="upload it again"):
+        place.images.open(ID, "ann")
+    place.images.upload(PICTURE, "ann")
+    assert place.images.open(ID, "ann").image.tobytes() == a_picture().tobytes()
+
+
 def test_what_nobody_used_is_erased_after_its_time(place: Place) -> None:
     image = place.images.upload(PICTURE, "ann")
     assert place.erase() == 0

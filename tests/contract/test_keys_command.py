@@ -84,6 +84,8 @@ def test_a_keys_webhook_is_set_shown_and_taken_away(run: Run) -> None:
     assert run("keys", "create", "anna", *hook, **allowed).exit_code == 0
     listed = run("keys", "list", COLUMNS="200").stdout
     assert "http://127.0.0.1:9/hook?… (started, failed)" in listed
+    key_id = listed.split("\n")[1].split()[0]
+    assert key_id in run("keys", "list", COLUMNS="80").stdout
     changed = run("keys", "set", "anna", "--webhook", "http://127.0.0.1:8/", **allowed)
     assert "http://127.0.0.1:8/ (succeeded, failed, canceled, expired)" in changed.stdout
     assert run("keys", "set", "anna", "--no-webhook").stdout.endswith("(anna): –\n")

@@ -216,6 +216,15 @@ def listens(made: Line, job_id: str) -> bool:
     return looked.status_code == 200
 
 
+def test_a_connection_that_ends_with_a_refused_upload_is_said_to_end(narrow: Line) -> None:
+    headers = {"content-type": "application/octet-stream"}
+    for _ in range(3):
+        refused = narrow.http.put("/v1/loras/new", content=b"0" * 2_000_000, headers=headers)
+        assert (refused.status_code, refused.headers["connection"]) == (422, "close")
+        # A client that was not told would ask on the same connection, and be cut off.
+        assert narrow.http.get("/readyz").status_code == 200
+
+
 def test_listeners_do_not_hold_up_the_end_of_the_api(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:

@@ -103,7 +103,9 @@ def test_a_worker_counts_each_job_once(plant: Plant) -> None:
     busy = seen.value("lorajobs_worker_gpu_busy_seconds_total")
     assert 0 < busy <= seen.value("lorajobs_worker_service_seconds_sum")
     assert seen.value("lorajobs_worker_state", state="warm") == 1
-    assert seen.value("lorajobs_worker_leases") == 0
+    plant.line.until(
+        lambda: scraped(plant.painter).value("lorajobs_worker_leases") == 0, "it looked again"
+    )
 
 
 def test_predicted_starts_are_compared_with_actual_ones(plant: Plant) -> None:

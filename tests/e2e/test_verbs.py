@@ -89,6 +89,31 @@ def test_a_drained_worker_ends_its_job_and_takes_no_more_until_resumed(
     running.until(lambda: state_of(running, painter) == "warm", "it is shown as warm")
 
 
+def test_where_an_adapter_lies_is_told(running: Line, painter: int) -> None:
+    asked = {"model": "demo", "prompt": "x", "loras": [{"id": "pixel"}, {"id": "lineart"}]}
+
+    def told() -> list[dict[str, Any]]:
+        answer = running.http.post("/v1/jobs?dry_run=1", json=asked).raise_for_status()
+        return list(answer.json()["loras"])
+
+    def tiers() -> list[str]:
+        return [lora["tier"] for lora in told()]
+
+    # The API shares the disk, and it pins what it sees for the first time.
+    running.until(lambda: tiers() == ["disk", "disk"], "both are on the disk")
+    running.run(loras=[{"id": "pixel"}])
+    running.until(lambda: tiers() == ["applied", "disk"], "one is applied")
+    adapters = Path(running.env["LORAJOBS_DATA_DIR"]) / "adapters"
+    (adapters / f"{told()[1]['sha256']}.safetensors").unlink()
+    running.until(lambda: tiers() == ["applied", "remote"], "the other has left the disk")
+    running.run()
+    # It is kept in memory if there was time to lay it out there ahead of its job.
+    running.until(lambda: tiers()[0] in ("memory", "disk"), "it is applied no more")
+    (worker,) = demo(running)["workers"]
+    assert "pixel" in worker["disk"]
+    assert ("pixel" in worker["memory"]) == (tiers()[0] == "memory")
+
+
 def test_a_ticket_that_is_held_goes_back(running: Line, painter: int) -> None:
     name = name_of(running, painter)
     with redis.Redis.from_url(running.env["LORAJOBS_REDIS_URL"]) as broker:

@@ -55,6 +55,8 @@ def test_use_is_told_for_days(shared: Shared) -> None:
     assert (answer["since"], answer["usage"][0]["pictures"]) == (str(day(4)), 3)
     assert answer["until"] in (str(day(0)), str(day(-1)))
     assert root.get("/v1/usage").get_json()["since"] is None
+    future = root.get("/v1/usage?since=9999-12-31").get_json()
+    assert (future["since"], future["until"], future["usage"]) == ("9999-12-31", "9999-12-31", [])
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Forms as OpenAI's client sends them: fields that are JSON otherwise, and one picture."""
+"""Forms as other APIs' clients send them: fields that are JSON otherwise, and one picture."""
 
 import json
 import re
@@ -19,8 +19,6 @@ FORM = "multipart/form-data"
 #: looks for their end, so with as little as one of them real pictures are refused.
 _FIELDS_BYTES = 1 << 19
 _PARTS = 64
-#: The client's names of one picture, alone and as one of several.
-_PICTURES = ("image", "image[]")
 _NESTED = re.compile(r"(\w+)\[(\w+)\]")
 
 
@@ -33,10 +31,13 @@ class Form(NamedTuple):
     picture: bytes
 
 
-def read_form(fields: type[BaseModel], nested: Mapping[str, type[BaseModel]]) -> Form:
+def read_form(
+    fields: type[BaseModel], nested: Mapping[str, type[BaseModel]], pictures: Sequence[str]
+) -> Form:
     """Reads a form whose fields are those of a model.
 
-    `nested` are the models of fields that come in parts, such as `lora[name]`.
+    `nested` are the models of fields that come in parts, such as `lora[name]`; `pictures` the names
+    under which the one picture may come.
     Raises: UnsupportedMediaType, ImageTooLarge, ValidationFailed.
     """
     if request.mimetype != FORM:
@@ -50,7 +51,7 @@ def read_form(fields: type[BaseModel], nested: Mapping[str, type[BaseModel]]) ->
             parts.setdefault(part[1], {})[part[2]] = value
         else:
             body[name] = _value(name, texts, fields)
-    return Form(json.dumps(body | parts).encode(), _picture())
+    return Form(json.dumps(body | parts).encode(), _picture(pictures))
 
 
 def _texts() -> Mapping[str, Sequence[str]]:
@@ -80,13 +81,13 @@ def _value(name: str, texts: Sequence[str], model: type[BaseModel]) -> object:
     return value
 
 
-def _picture() -> bytes:
-    others = [name for name in request.files if name not in _PICTURES]
+def _picture(names: Sequence[str]) -> bytes:
+    others = [name for name in request.files if name not in names]
     if others:
-        problem = f"give one picture as `image`, and no {shown(others[0])}"
+        problem = f"give one picture as `{names[0]}`, and no {shown(others[0])}"
         raise ValidationFailed("", FieldError(f"/{others[0]}", problem))
-    files = [file for name in _PICTURES for file in request.files.getlist(name)]
+    files = [file for name in names for file in request.files.getlist(name)]
     if len(files) != 1:
         problem = f"give one picture as a file, not {len(files)}"
-        raise ValidationFailed("", FieldError("/image", problem))
+        raise ValidationFailed("", FieldError(f"/{names[0]}", problem))
     return files[0].stream.read()
