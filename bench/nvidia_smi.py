@@ -38,6 +38,8 @@ class NvidiaSmi:
             self._process.terminate()
             self._process.wait()
             self._thread.join()
+            if self._process.stdout:
+                self._process.stdout.close()
 
     def mean(self, begin: float, end: float) -> float | None:
         """The share of that time in which a kernel ran, by its samples; None without any."""

@@ -15,7 +15,7 @@ from PIL.Image import Image
 
 from bench.stopwatch import Stopwatch
 from bench.turns import Turn
-from bench.worker_bed import GUIDANCE, PROMPT, Bed, Wish
+from bench.worker_bed import GUIDANCE, Bed, Wish
 from lorajobs.pictures import encode
 from lorajobs.spec import OutputFormat
 from lorajobs.storage.base import ObjectStore
@@ -83,7 +83,7 @@ class UsualWay:
 
     def _picture(self, wish: Wish) -> Image:
         image: Image = self._pipe(
-            prompt=PROMPT,
+            prompt=wish.prompt,
             width=wish.pixels,
             height=wish.pixels,
             num_inference_steps=self._bed.scale.steps,

@@ -13,7 +13,6 @@ from bench.demand import name_of, zipf
 
 BASE = "sdxl"
 GUIDANCE = 5.0
-PROMPT = "a red heart on a wooden table, soft light"
 #: Diffusers' own names, and Kohya's.
 SPELLINGS = (sdxl.PEFT, sdxl.TRAINERS[-1])
 
@@ -78,6 +77,11 @@ class Wish(NamedTuple):
     pixels: int
     seed: int
 
+    @property
+    def prompt(self) -> str:
+        """No two clients ask for the same."""
+        return f"a red heart on a wooden table, soft light, number {self.seed}"
+
 
 class Bed:
     """The files, in one folder."""
@@ -123,7 +127,7 @@ class Bed:
         """The same as a request."""
         return {
             "model": BASE,
-            "prompt": PROMPT,
+            "prompt": wish.prompt,
             "width": wish.pixels,
             "height": wish.pixels,
             "num_inference_steps": self.scale.steps,

@@ -23,6 +23,8 @@ class Bases:
         self._open_engine = open_engine
         self._say_base = say_base
         self._engine: Engine | None = None
+        #: how often a base was asked for
+        self.uses = 0
         self._model = ""
 
     def has(self, model: str) -> bool:
@@ -34,8 +36,9 @@ class Bases:
 
         Raises: BaseLoadFailed and what loading pre-loaded adapters raises; no base is loaded then.
         """
+        self.uses += 1
         if self._engine is None or model != self._model:
-            self._close()
+            self.unload()
             begun = time.monotonic()
             self._engine = self._open_engine(model)
             self._model = model
@@ -71,8 +74,11 @@ class Bases:
         if self._engine is not None:
             self._engine.check()
 
-    def _close(self) -> None:
-        if self._engine is not None:
-            self._say_base("", 0.0, "")
-            self._engine.close()
-            self._engine = None
+    def unload(self) -> bool:
+        """Gives back the base's memory; False if none is loaded."""
+        if self._engine is None:
+            return False
+        self._say_base("", 0.0, "")
+        self._engine.close()
+        self._engine = None
+        return True

@@ -22,7 +22,7 @@ from lorajobs.errors import ConfigError, StoreUnavailable
 from lorajobs.jobs import Job
 from lorajobs.report import AttemptReport, FetchReport, Report, ReportPipe
 from lorajobs.settings import Settings
-from lorajobs.store import DRAINING, Rescued
+from lorajobs.store import DRAINING, UNLOADED, Rescued
 from lorajobs.tally import TallyKeeper
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ ERRORS = (-600, -120, -30, -10, -3, -1, 0, 1, 3, 10, 30, 120, 600)
 HELD = ("loading", "busy", "adapters", "base", "lost", "error")
 #: Where an attempt's adapters were: on the base, on this machine's disk, elsewhere.
 TIERS = ("applied", "disk", "remote")
-STATES = ("loading", "warm", DRAINING)
+STATES = ("loading", "warm", UNLOADED, DRAINING)
 #: What one try to send a webhook came to.
 DELIVERIES = ("delivered", "gone", "erased", "outdated", "retried", "given_up")
 ROUNDS = ("done", "skipped", "failed")

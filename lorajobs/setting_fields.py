@@ -136,6 +136,13 @@ class SettingFields(BaseSettings):
         description="MiB of GPU memory for recorded steps, of each base; those not used for "
         "longest go first",
     )
+    unload_idle_s: float = Field(
+        0.0,
+        ge=0,
+        le=604_800,
+        description="seconds without a job after which a worker frees its GPU, until the next "
+        "job loads the base again; 0: never",
+    )
     canary_s: float = Field(
         60.0,
         ge=0,

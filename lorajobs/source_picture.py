@@ -57,7 +57,9 @@ def read_picture(data: bytes, max_pixels: int) -> SourcePicture:
             if opened.format in ("JPEG", "MPO"):
                 _require_few_scans(data)
             kind = CONTENT_TYPES[str(opened.format)]
-            image = _on_white(ImageOps.exif_transpose(opened))
+            # In place: a copy of what is allowed takes a hundred megabytes.
+            ImageOps.exif_transpose(opened, in_place=True)
+            image = _on_white(opened)
     except (ImageInvalid, ImageTooLarge, MemoryError):
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -99,5 +101,7 @@ def _require_few_scans(data: bytes) -> None:
 def _on_white(image: Image.Image) -> Image.Image:
     if not image.has_transparency_data:
         return image.convert("RGB")
-    white = Image.new("RGBA", image.size, "white")
-    return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
+    clear = image if image.mode == "RGBA" else image.convert("RGBA")
+    white = Image.new("RGB", image.size, "white")
+    white.paste(clear, mask=clear)
+    return white

@@ -78,6 +78,7 @@ class Rescued(NamedTuple):
     ended: int
 
 
+UNLOADED = "unloaded"
 DRAINING = "draining"
 
 
@@ -87,7 +88,8 @@ class WorkerState(NamedTuple):
     name: str
     #: the base that it has loaded
     model: str
-    #: `loading` until its base is warm, then `warm`; `draining` while it was told to take no jobs
+    #: `loading` until its base is warm, then `warm`; `unloaded` while it has none because nothing
+    #: was to do; `draining` while it was told to take no jobs
     state: str
     #: applied now
     loaded: Sequence[AppliedLora]

@@ -29,7 +29,7 @@ from lorajobs.redis_store import open_job_store
 from lorajobs.renewal import LeaseRenewal
 from lorajobs.rescue import rescue
 from lorajobs.settings import Settings
-from lorajobs.store import DRAINING, WorkerState
+from lorajobs.store import DRAINING, UNLOADED, WorkerState
 from lorajobs.tickets import TicketQueue
 from lorajobs.worker_child import MakeEngine, start
 from lorajobs.worker_page import WorkerPage
@@ -165,7 +165,7 @@ def _look(parent: Parent, children: Collection[int]) -> None:
         name=parent.name,
         model=parent.shown_base,
         others=tuple(entry.id for entry in parent.entries if entry.id != parent.shown_base),
-        state=DRAINING if parent.is_draining() else "warm" if is_loaded else "loading",
+        state=_state(parent, warm, busy=bool(leases)),
         loaded=parent.page.loaded() if warm else (),
         job_id=leases[0].job_id if leases else None,
         cached=census.cached,
@@ -181,6 +181,15 @@ def _look(parent: Parent, children: Collection[int]) -> None:
     parent.workers.put_worker(state, ttl_s)
     parent.workers.put_held(holdings, ttl_s)
     parent.metrics.rescued(rescue(parent.rescuing, parent.queue, parent.catalog))
+
+
+def _state(parent: Parent, warm: bool, busy: bool) -> str:
+    """What the worker says it is, see `WorkerState.state`."""
+    if parent.is_draining():
+        return DRAINING
+    if warm and parent.base:
+        return "warm"
+    return UNLOADED if warm and not busy else "loading"
 
 
 def _fault(parent: Parent, warm: bool, busy: bool) -> str:

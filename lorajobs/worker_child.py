@@ -20,6 +20,7 @@ from lorajobs.engine.base import Engine, LocalAdapter
 from lorajobs.errors import ConfigError, LoraJobsError
 from lorajobs.fetcher import Fetcher, Fleet
 from lorajobs.finisher import Finisher
+from lorajobs.idling import Unloader
 from lorajobs.moderation import image_checker
 from lorajobs.parent import Parent
 from lorajobs.redis_client import connect
@@ -50,6 +51,7 @@ def start(parent: Parent, make_engine: MakeEngine) -> None:
         fleet = Fleet(store, socket.gethostname())
         Fetcher(store, bench.library, bench.bases, fleet, models, most, report).start()
         # The pool replaces a child that ends; until the new one is ready the worker is not.
+        Unloader(bench.bases, bench.busy, parent.settings.unload_idle_s).start()
         Canary(bench.bases, bench.busy, parent.settings.canary_s, lambda: os._exit(1)).start()
     except Exception as error:
         # Celery would log it, go on without a base and replace the child for ever.

@@ -15,7 +15,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from lorajobs.errors import StoreUnavailable
-from lorajobs.store import DRAINING, WorkerState
+from lorajobs.store import DRAINING, UNLOADED, WorkerState
 from lorajobs.tally import NO_JOBS, BaseCount, Tally
 from web.deps import Deps, deps
 
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 metrics = Blueprint("metrics", __name__)
 
-_STATES = ("loading", "warm", DRAINING)
+_STATES = ("loading", "warm", UNLOADED, DRAINING)
 
 
 @metrics.get("/metrics")

@@ -8,7 +8,7 @@ from lorajobs.adapters.view import View
 from lorajobs.catalog import ModelEntry
 from lorajobs.document import without_secrets
 from lorajobs.holdings import Holder
-from lorajobs.store import DRAINING, WorkerState
+from lorajobs.store import DRAINING, UNLOADED, WorkerState
 from web.caller import own_loras
 from web.deps import deps
 from web.query import no_query
@@ -75,4 +75,6 @@ def _document(
 def _state(workers: Sequence[WorkerState]) -> str:
     """That of the worker nearest to a job, `cold` if there is none."""
     states = {worker.state for worker in workers}
-    return next((state for state in ("warm", "loading", DRAINING) if state in states), "cold")
+    return next(
+        (state for state in ("warm", "loading", UNLOADED, DRAINING) if state in states), "cold"
+    )

@@ -8,7 +8,7 @@ from lorajobs.jobs import JobStatus, Stage
 from lorajobs.outbox import DeliveryStatus
 from lorajobs.request import MAX_WAIT_S
 from lorajobs.spec import JobSpec, Visibility, WebhookEvent, WebhookShape
-from lorajobs.store import DRAINING
+from lorajobs.store import DRAINING, UNLOADED
 from lorajobs.usage import UsageBy
 from lorajobs.whereabouts import Tier
 
@@ -137,7 +137,7 @@ _PROBLEM = {
 
 _WORKER = {
     "name": _TEXT,
-    "state": {"enum": ["loading", "warm", DRAINING]},
+    "state": {"enum": ["loading", "warm", UNLOADED, DRAINING]},
     "busy": _FLAG,
     "placement": {"enum": ["gpu", "host", "unfused", None]},
     "loaded": _list(_ref("AppliedLora")),
@@ -148,7 +148,7 @@ _MODEL = {
     "aliases": _list(_TEXT),
     "repo": _TEXT_OR_NULL,
     "revision": _TEXT_OR_NULL,
-    "state": {"enum": ["warm", "loading", DRAINING, "cold"]},
+    "state": {"enum": ["warm", "loading", UNLOADED, DRAINING, "cold"]},
     "waiting": _WHOLE,
     "defaults": _ref("Defaults"),
     "limits": _ref("Limits"),

@@ -12,6 +12,7 @@ from lorajobs.api_keys import Caller
 from lorajobs.catalog import LoraEntry
 from lorajobs.errors import (
     FieldError,
+    LoraFetchFailed,
     LoraNotRegistered,
     LoraRefused,
     LoraTooLarge,
@@ -118,25 +119,41 @@ class AwaitedUploads:
         """
         upload = self.find(lora_id, caller)
         if upload is None:
-            # As after a lost reply.
-            ready = self._library.find(lora_id, caller)
-            if ready and ready.owner == caller.owner and ready.source.startswith(f"{SCHEME}:"):
-                return ready
-            raise LoraNotRegistered(f"no upload is awaited for {lora_id!r}")
-        if not self._has_come(upload):
-            raise UploadAwaited(f"the file of {lora_id} is not in the object store: PUT it there")
-        bring = stored(self._objects, upload.key, upload.bytes, upload.sha256)
-        file = Upload(f"{upload.record.id}.safetensors", bring)
-        said = {name: getattr(upload.record, name) for name in LoraEntry.model_fields}
+            return self._completed(lora_id, caller)
         try:
-            record = self._library.register(
-                LoraEntry.model_validate(said), caller, upload.record.visibility, file
-            )
+            record = self._registered(upload, caller)
         except LoraRefused:
             self._drop(upload)
             raise
+        except (UploadAwaited, LoraFetchFailed):
+            if self.find(lora_id, caller) is None:
+                # Another call took the file meanwhile.
+                return self._completed(lora_id, caller)
+            raise
         self._drop(upload)
         return record
+
+    def _completed(self, lora_id: str, caller: Caller) -> LoraRecord:
+        """What was completed before, as after a lost reply.
+
+        Raises: LoraNotRegistered, StoreUnavailable.
+        """
+        ready = self._library.find(lora_id, caller)
+        if ready and ready.owner == caller.owner and ready.source.startswith(f"{SCHEME}:"):
+            return ready
+        raise LoraNotRegistered(f"no upload is awaited for {lora_id!r}")
+
+    def _registered(self, upload: AwaitedUpload, caller: Caller) -> LoraRecord:
+        """Raises: UploadAwaited, and as `Library.register`."""
+        if not self._has_come(upload):
+            raise UploadAwaited(
+                f"the file of {upload.record.id} is not in the object store: PUT it there"
+            )
+        bring = stored(self._objects, upload.key, upload.bytes, upload.sha256)
+        file = Upload(f"{upload.record.id}.safetensors", bring)
+        said = {name: getattr(upload.record, name) for name in LoraEntry.model_fields}
+        entry = LoraEntry.model_validate(said)
+        return self._library.register(entry, caller, upload.record.visibility, file)
 
     def drop(self, lora_id: str, caller: Caller) -> bool:
         """Awaits no file under this id any more; False if none was.
@@ -150,6 +167,9 @@ class AwaitedUploads:
         return True
 
     def _drop(self, upload: AwaitedUpload) -> None:
+        if self._store.get(upload.name) != upload:
+            # Announced anew meanwhile: what is in its place now is another file.
+            return
         # The URL may still be good: what comes by it is erased at its time.
         self._store.close(upload.name)
         try:

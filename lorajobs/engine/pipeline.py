@@ -197,7 +197,8 @@ class DiffusersEngine:
         warnings = truncations(spec, found, negative=ignored is None)
         warnings += unspoken(spec, applied)
         if ignored is None:
-            arguments["negative_prompt"] = spec.negative_prompt
+            # None is not "" for every base: SDXL's own guidance is away from zeros then.
+            arguments["negative_prompt"] = spec.negative_prompt or None
         elif spec.negative_prompt:
             warnings.append(JobWarning(code="negative_prompt_ignored", detail=ignored))
         seeds = range(spec.seed, spec.seed + spec.num_images)

@@ -63,3 +63,13 @@ def test_a_job_goes_to_the_worker_that_has_its_base(running: Line) -> None:
         job = running.run(model=("demo", "twin")[number % 2])
         assert not changed(job), running.logs()
         assert job["attempts"] == 1
+
+
+def test_an_idle_worker_frees_its_device_until_the_next_job(running: Line) -> None:
+    # Longer than the time between two looks at the worker, which must be seen warm.
+    running.start_painter(LORAJOBS_UNLOAD_IDLE_S="1", LORAJOBS_RENEW_S="0.2")
+    running.until(lambda: states(running)["demo"] == "unloaded", "the base is unloaded")
+    job = running.run()
+    assert job["status"] == "succeeded"
+    assert changed(job)
+    running.until(lambda: states(running)["demo"] == "unloaded", "it is unloaded again")

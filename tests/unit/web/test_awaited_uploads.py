@@ -1,13 +1,18 @@
 """`POST /v1/loras` with `upload`: the file goes to the object store, and is looked at then."""
 
 import hashlib
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from werkzeug.test import TestResponse
 
-from lorajobs.adapters.awaited import key_of, sweep
+from lorajobs.adapters.awaited import AwaitedUploads, key_of, sweep
+from lorajobs.adapters.registry import LoraRecord
+from lorajobs.api_keys import OPERATOR
+from lorajobs.storage.folder import FolderStore
 from tests.lora_files import fetched
 from tests.shelf import PUBLIC_URL, Shelf, weights
 from tests.unit.web.api import REQUEST, Api, problem_of
@@ -59,6 +64,53 @@ def test_a_file_that_was_sent_and_completed_serves_jobs(api: Api) -> None:
     assert not api.shelf.objects.exists(key_of("heart"))
     # After a lost reply.
     assert complete(api).get_json() == ready
+
+
+class Interrupted(FolderStore):
+    """Something happens just before an object is read, or looked for."""
+
+    meanwhile: Callable[[], object] | None = None
+    at = "fetch"
+
+    def fetch(self, key: str, target: Path, max_bytes: int) -> None:
+        self._happens("fetch")
+        super().fetch(key, target, max_bytes)
+
+    def exists(self, key: str) -> bool:
+        self._happens("exists")
+        return super().exists(key)
+
+    def _happens(self, at: str) -> None:
+        if self.meanwhile and at == self.at:
+            happens, self.meanwhile = self.meanwhile, None
+            happens()
+
+
+def interrupted(api: Api, meanwhile: Callable[[], object], at: str = "fetch") -> LoraRecord:
+    """A completion during which something else happens."""
+    shelf = api.shelf
+    objects = Interrupted(shelf.folder, PUBLIC_URL, 3600)
+    objects.meanwhile, objects.at = meanwhile, at
+    uploads = AwaitedUploads(shelf.settings, shelf.library, api.awaited, objects)
+    return uploads.complete("heart", OPERATOR)
+
+
+@pytest.mark.parametrize("at", ["fetch", "exists"])
+def test_who_completes_it_at_the_same_time_is_told_the_same(api: Api, at: str) -> None:
+    put(api, begin(api))
+    record = interrupted(api, lambda: complete(api), at)
+    assert record.source == api.client.get("/v1/loras/heart").get_json()["source"]
+
+
+def test_a_file_announced_meanwhile_is_still_awaited(api: Api) -> None:
+    put(api, begin(api))
+    newer: list[dict[str, Any]] = []
+    first = interrupted(api, lambda: newer.append(begin(api, weights("newer"))))
+    assert first.adapter
+    assert first.adapter.sha256 == hashlib.sha256(HEART).hexdigest()
+    put(api, newer[0], weights("newer"))
+    second = complete(api).get_json()
+    assert second["sha256"] == hashlib.sha256(weights("newer")).hexdigest()
 
 
 def test_a_job_that_names_it_before_is_told_so(api: Api) -> None:

@@ -13,6 +13,7 @@ from lorajobs.request import JobRequest, Recipe
 from tests.shelf import Shelf
 from tests.unit.web.api import REQUEST
 from tests.unit.web.painted import PaintedApi
+from tests.unit.web.test_openai_edits import index_of
 from web.huggingface import TextToImage
 from web.openai_images import ImagesRequest
 from web.replicate_shapes import PredictionInput, VersionPrediction
@@ -39,6 +40,7 @@ JSON_VALUES = st.recursive(
     max_leaves=8,
 )
 
+
 class Surface(NamedTuple):
     """What a page takes."""
 
@@ -63,7 +65,11 @@ ANSWERS: Sequence[int] = (200, 201, 202, 400, 404, 422)
 
 @pytest.fixture(scope="module")
 def api(tmp_path_factory: pytest.TempPathFactory) -> PaintedApi:
-    return PaintedApi(Shelf(tmp_path_factory.mktemp("bodies")))
+    shelf = Shelf(tmp_path_factory.mktemp("bodies"))
+    hub = shelf.folder / "hub"
+    index_of("demo", hub)
+    shelf.settings = shelf.settings.model_copy(update={"hf_cache": hub})
+    return PaintedApi(shelf)
 
 
 def fields_of(model: type[BaseModel]) -> st.SearchStrategy[dict[str, Any]]:

@@ -6,12 +6,9 @@ from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from lorajobs.errors import StoreUnavailable
 from lorajobs.jobs import Job, JobStatus
-from lorajobs.request import JobRequest
 from lorajobs.store import QueueRules
 from lorajobs.testing import MemoryJobStore
 from tests.shelf import PUBLIC_URL, Shelf
@@ -124,51 +121,6 @@ def test_a_chunked_body_is_measured_too(api: Api, more: int, status: int) -> Non
     assert answer.status_code == status
 
 
-JSON_VALUES = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats()
-    | st.text(max_size=20)
-    | st.sampled_from(["demo", "pixel", "hf:a/b", "s3://b/k", "../x", "/etc/passwd", "\0"]),
-    lambda inner: (
-        st.lists(inner, max_size=5)
-        | st.dictionaries(
-            st.sampled_from(
-                ["id", "path", "scale", "weight_name", "url", "format", "quality", "a"]
-            ),
-            inner,
-            max_size=3,
-        )
-    ),
-    max_leaves=8,
-)
-#: `path` with a network behind it is the library's own suite's business.
-BODIES = st.dictionaries(st.sampled_from(sorted(JobRequest.model_fields)), JSON_VALUES)
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Api:
-    return Api(Shelf(tmp_path_factory.mktemp("shared")))
-
-
-@settings(max_examples=100, deadline=None)
-@given(body=BODIES, valid=st.booleans())
-def test_no_body_breaks_the_api(shared: Api, body: dict[str, Any], valid: bool) -> None:
-    loras = body.get("loras")
-    if isinstance(loras, list) and "hf:a/b" in json.dumps(loras):
-        body["loras"] = []
-    answer = shared.client.post("/v1/jobs", json=(REQUEST if valid else {}) | body)
-    assert answer.status_code in (202, 400, 422), answer.text
-
-
-@settings(max_examples=100, deadline=None)
-@given(raw=st.binary(max_size=200))
-def test_no_bytes_break_the_api(shared: Api, raw: bytes) -> None:
-    answer = shared.client.post("/v1/jobs", data=raw, content_type="application/json")
-    assert answer.status_code in (202, 400, 422), answer.text
-
-
 def test_an_unknown_job_is_404_everywhere(api: Api) -> None:
     for method, path in (
         ("GET", "/v1/jobs/nix"),
@@ -199,69 +151,6 @@ def test_a_running_job_asks_to_be_polled_and_an_ended_one_does_not(api: Api) -> 
     ended = api.client.get(f"/v1/jobs/{job_id}")
     assert ended.get_json()["status"] == "succeeded"
     assert "Retry-After" not in ended.headers
-
-
-def test_jobs_are_listed_newest_first_page_by_page(api: Api) -> None:
-    ids = []
-    for _ in range(5):
-        ids.append(api.submit())
-        api.clock.advance(1)
-    seen: list[str] = []
-    path = "/v1/jobs?limit=2"
-    for size in (2, 2, 1):
-        answer = api.client.get(path)
-        page = answer.get_json()
-        assert len(page["jobs"]) == size
-        seen += [job["id"] for job in page["jobs"]]
-        if page["next_cursor"] is None:
-            assert "Link" not in answer.headers
-            break
-        path = f"/v1/jobs?limit=2&cursor={page['next_cursor']}"
-        assert answer.headers["Link"] == f'<{PUBLIC_URL}{path}>; rel="next"'
-    assert seen == ids[::-1]
-
-
-def test_the_list_can_be_narrowed(api: Api) -> None:
-    plain, styled = api.submit(), api.submit(loras=[{"id": "line"}])
-    other = api.submit(model="third")
-    api.client.post(f"/v1/jobs/{plain}/cancel")
-
-    def listed(query: str) -> set[str]:
-        return {job["id"] for job in api.client.get(f"/v1/jobs?{query}").get_json()["jobs"]}
-
-    assert listed("") == {plain, styled, other}
-    assert listed("status=canceled") == {plain}
-    assert listed("model=third") == {other}
-    assert listed("model=emoji") == {plain, styled}
-    assert listed("lora=line") == {styled}
-    assert listed("lora=line&status=canceled") == set()
-
-
-@pytest.mark.parametrize(
-    ("query", "pointer"),
-    [
-        ("limit=0", "/limit"),
-        ("status=done", "/status"),
-        ("stat=queued", "/stat"),
-        ("cursor=%21%21", "/cursor"),
-        ("cursor=bml4", "/cursor"),
-        ("cursor=é", "/cursor"),
-        ("cursor=", "/cursor"),
-        ("limit=1&limit=2", "/limit"),
-    ],
-)
-def test_a_wrong_query_is_422(api: Api, query: str, pointer: str) -> None:
-    document = problem_of(api.client.get(f"/v1/jobs?{query}"), 422, "validation")
-    assert [error["pointer"] for error in document["errors"]] == [pointer]
-
-
-def test_a_list_of_no_model_names_the_known(api: Api) -> None:
-    document = problem_of(api.client.get("/v1/jobs?model=dmeo"), 422, "unknown_model")
-    ((pointer, detail),) = [error.values() for error in document["errors"]]
-    assert pointer == "/model"
-    assert detail == (
-        'no base model is called "dmeo"; known are `demo`, `emoji`, `cousin`, `third`'
-    )
 
 
 def test_what_a_job_was_given_can_be_given_again(api: Api) -> None:
