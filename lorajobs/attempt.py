@@ -18,6 +18,7 @@ from lorajobs.errors import (
     LoraJobsError,
     StoreUnavailable,
     TimeLimit,
+    UploadFailed,
     WorkerLost,
     WorkerStopping,
 )
@@ -27,7 +28,7 @@ from lorajobs.images import open_source
 from lorajobs.jobs import AppliedLora, Job, JobStatus, JobWarning, Lease, Outcome, Outputs, Stage
 from lorajobs.moderation import ImageChecker
 from lorajobs.outputs import store_outputs
-from lorajobs.patience import patiently
+from lorajobs.patience import FINISH_PATIENCE_S, patiently
 from lorajobs.report import AttemptReport, Measurement
 from lorajobs.screening import require_any, screened
 from lorajobs.settings import Settings
@@ -61,6 +62,8 @@ class Bench:
     #: hears how an attempt ended of which `run` did not tell
     tell: Tell
     checker: ImageChecker | None = None
+    #: how long an outage of the object store may last before an attempt is given up
+    upload_patience_s: float = FINISH_PATIENCE_S
     #: held while an attempt generates
     busy: threading.Lock = field(default_factory=threading.Lock)
 
@@ -115,10 +118,20 @@ class Attempt:
                 self._job.spec,
                 self._applied,
                 self._folder,
-                bench.objects,
+                self._put,
                 described=described,
             )
         return self.outcome(JobStatus.SUCCEEDED, self._applied, outputs)
+
+    def _put(self, key: str, data: bytes, content_type: str) -> None:
+        """Stores a picture, if need be after an outage: to make it again would cost more."""
+        bench = self._bench
+        patiently(
+            lambda: bench.objects.put(key, data, content_type),
+            UploadFailed,
+            bench.upload_patience_s,
+            bench.page.must_stop,
+        )
 
     def _warm(self) -> Engine:
         """The engine of the job's base, loaded in place of another if need be."""

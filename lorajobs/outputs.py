@@ -1,12 +1,14 @@
 """The pictures of an attempt into the object store."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from lorajobs.engine.base import Picture
 from lorajobs.jobs import AppliedLora, Output, Outputs, Withheld
 from lorajobs.pictures import describe, encode
 from lorajobs.spec import JobSpec
-from lorajobs.storage.base import ObjectStore
+
+#: As `ObjectStore.put`: key, bytes, content type.
+Put = Callable[[str, bytes, str], None]
 
 
 def store_outputs(
@@ -14,13 +16,13 @@ def store_outputs(
     spec: JobSpec,
     applied: Sequence[AppliedLora],
     folder: str,
-    objects: ObjectStore,
+    put: Put,
     *,
     described: bool,
 ) -> Outputs:
     """Encodes each picture, `described` with what makes it again, and stores it below `folder`.
 
-    One that was flagged is only named. Raises: UploadFailed.
+    One that was flagged is only named. Raises: what `put` raises.
     """
     outputs: list[Output | Withheld] = []
     for index, picture in enumerate(pictures):
@@ -31,7 +33,7 @@ def store_outputs(
         text = describe(spec, picture.seed, applied) if described else None
         encoded = encode(picture.image, spec.output, text)
         key = f"{folder}{index}.{spec.output.format}"
-        objects.put(key, encoded.data, encoded.content_type)
+        put(key, encoded.data, encoded.content_type)
         outputs.append(
             Output(
                 index=index,

@@ -4,11 +4,12 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from lorajobs.errors import StoreUnavailable
+from lorajobs.errors import LoraJobsError, StoreUnavailable
 
 T = TypeVar("T")
 
-#: How long an outage of Redis may last before the end of a job is given up to its next attempt.
+#: How long an outage of Redis, or of the object store, may last before the end of a job is given up
+#: to its next attempt.
 FINISH_PATIENCE_S = 60.0
 FINISH_POLL_S = 0.1
 
@@ -33,15 +34,22 @@ class Patience:
             raise error
 
 
-def patiently(write: Callable[[], T]) -> T:
-    """Asks again through an outage of Redis; the job is rescued if it lasts.
+def patiently(
+    write: Callable[[], T],
+    error: type[LoraJobsError] = StoreUnavailable,
+    limit_s: float = FINISH_PATIENCE_S,
+    is_over: Callable[[], bool] = lambda: False,
+) -> T:
+    """Asks again after this error for so many seconds, unless `is_over`; by default of Redis.
 
-    Raises: StoreUnavailable after a minute of it.
+    Raises: the error.
     """
-    patience = Patience(FINISH_PATIENCE_S)
+    patience = Patience(limit_s)
     while True:
         try:
             return write()
-        except StoreUnavailable as error:
-            patience.spend(error)
+        except error as failure:
+            if is_over():
+                raise
+            patience.spend(failure)
             time.sleep(FINISH_POLL_S)

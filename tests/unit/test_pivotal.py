@@ -8,7 +8,7 @@ from lorajobs.jobs import JobStatus
 from lorajobs.spec import AdapterUse
 from tests.jobs import a_job, a_spec
 from tests.lora_files import lora, tokens, write
-from tests.unit.test_attempt import Shop
+from tests.shop import Shop
 from tests.unit.test_fetcher import Desk
 
 

@@ -1,16 +1,20 @@
-"""An attempt whose ticket comes back while the finisher ends it is not made a second time."""
+"""What is made once is not made again: not for a ticket that came back, nor for an outage."""
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from lorajobs.attempt import Bench
 from lorajobs.bases import Bases
+from lorajobs.ending import Ending
+from lorajobs.errors import UploadFailed
 from lorajobs.finisher import Finisher
 from lorajobs.jobs import Lease
 from lorajobs.report import AttemptReport
 from lorajobs.run import run
+from lorajobs.storage.folder import FolderStore
 from tests.jobs import a_job, lease_of
-from tests.unit.test_attempt import Shop
+from tests.shop import Shop
 
 WAIT_S = 30.0
 
@@ -48,3 +52,32 @@ def test_what_ends_already_is_not_made_again(tmp_path: Path) -> None:
     assert shop.store.get(job.id).stage is None
     assert told == []
     assert not finisher.has(lease)
+
+
+class Away(FolderStore):
+    """Takes nothing for a while."""
+
+    refusals = 3
+    on_refusal: Callable[[], None] = staticmethod(lambda: None)
+
+    def put(self, key: str, data: bytes | Path, content_type: str) -> None:
+        if self.refusals:
+            self.refusals -= 1
+            self.on_refusal()
+            raise UploadFailed("away")
+        super().put(key, data, content_type)
+
+
+def test_a_picture_outlives_an_outage_of_the_object_store(tmp_path: Path) -> None:
+    shop, objects = Shop(tmp_path), Away(tmp_path / "away", "http://localhost", 60)
+    job = a_job()
+    assert shop.run(job, objects=objects) == (Ending.SUCCEEDED, "")
+    assert objects.refusals == 0
+    assert shop.store.get(job.id).attempt == 1
+
+
+def test_a_worker_that_must_stop_waits_for_no_object_store(tmp_path: Path) -> None:
+    shop, objects = Shop(tmp_path), Away(tmp_path / "away", "http://localhost", 60)
+    objects.on_refusal = lambda: shop.page.ask_stop(0.0)
+    assert shop.run(a_job(), objects=objects)[0] is Ending.REQUEUED
+    assert objects.refusals == 2

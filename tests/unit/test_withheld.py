@@ -17,8 +17,8 @@ from lorajobs.moderation import Flag
 from lorajobs.report import AttemptReport
 from tests.jobs import a_job
 from tests.services.scripted_api import Answer, scripted_api
+from tests.shop import Shop
 from tests.unit.documents import PICTURE, event_stream, job_document, output_document
-from tests.unit.test_attempt import Shop
 
 
 class Flagging:
