@@ -63,6 +63,8 @@ class ModelEntry(Frozen):
     #: on a CUDA device: `auto` records steps as CUDA graphs, `regional` compiles the repeated
     #: blocks and the decoder before that, `full` the whole denoiser; `eager` does neither
     speed: str = Field("auto", pattern="^(auto|eager|regional|full)$")
+    #: decode large pictures in tiles: less memory, and faint seams that one decode does not have
+    vae_tiling: bool = False
     defaults: Defaults = Defaults()
     limits: Limits = Limits()
     #: diffusers scheduler classes that a request may name, the first is the default;

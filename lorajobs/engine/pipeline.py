@@ -153,6 +153,8 @@ class DiffusersEngine:
         pipe.set_progress_bar_config(disable=True)
         for name in entry.schedulers:
             _require_scheduler(pipe.scheduler, name)
+        if entry.vae_tiling:
+            pipe.vae.enable_tiling()
         self._pipe = pipe.to(self._device)
         cache_bytes = settings.host_cache_mb << 20
         rack = open_rack(self._pipe, self._device, entry.placement, cache_bytes)

@@ -77,13 +77,13 @@ def test_our_envelope_is_what_kombu_puts_on_the_list(app: Celery, settings: Sett
 def test_depth_counts_both_kinds_of_tickets(app: Celery, settings: Settings) -> None:
     client = connect(settings.redis_url)
     queue = TicketQueue(app, settings)
-    assert queue.depth("base.demo") == 0
-    queue.publish("base.demo", 2)
-    ticket = queue.envelope("base.demo")
+    assert queue.depth("base.counted") == 0
+    queue.publish("base.counted", 2)
+    ticket = queue.envelope("base.counted")
     assert ticket is not None
     client.lpush(ticket["queue"], ticket["message"])
-    assert queue.depth("base.demo") == 3
-    client.delete("base.demo")
+    assert queue.depth("base.counted") == 3
+    client.delete("base.counted")
     client.close()
 
 

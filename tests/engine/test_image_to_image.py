@@ -45,10 +45,8 @@ def made(engine: DiffusersEngine, spec: JobSpec) -> Image.Image:
 def theirs(pipe: diffusers.DiffusionPipeline, strength: float, steps: int) -> Image.Image:
     """What diffusers makes of the same, as its documentation says."""
     own: dict[str, object] = {"width": SIDE, "height": SIDE}
-    if isinstance(pipe, diffusers.StableDiffusionXLImg2ImgPipeline):
-        # Which tells an empty text from none.
-        own = {"negative_prompt": ""}
-    elif isinstance(pipe, diffusers.StableDiffusionImg2ImgPipeline):
+    kinds = (diffusers.StableDiffusionXLImg2ImgPipeline, diffusers.StableDiffusionImg2ImgPipeline)
+    if isinstance(pipe, kinds):
         own = {}
     made: Image.Image = pipe(
         prompt="a red heart",
