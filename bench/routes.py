@@ -133,7 +133,6 @@ def compare(there: Stand, route: Route, rounds: int, seconds: float) -> Part:
 def _part(route: Route, found: Sequence[Round]) -> Part:
     name, bare = route.name, f"bare {route.method}"
     share = round(median([each.share for each in found]), 3)
-    used = round(median([each.bare.cpu_ms / each.api.cpu_ms for each in found]), 3)
     figures: dict[str, Any] = {
         f"{name}s_per_s": round(median([each.api.per_s for each in found])),
         "bare_per_s": round(median([each.bare.per_s for each in found])),
@@ -147,10 +146,7 @@ def _part(route: Route, found: Sequence[Round]) -> Part:
         ("round", f"{name}s / s", f"{bare}s / s", "share", f"CPU ms / {name}", f"CPU ms / {bare}"),
         [(str(number), *each.cells()) for number, each in enumerate(found, 1)],
         figures,
-        [
-            at_least(f"{name}s over HTTP, share of a {bare}'s rate", share, LEAST_SHARE),
-            at_least(f"CPU time of a {bare}, share of a {name}'s", used, LEAST_SHARE),
-        ],
+        [at_least(f"{name}s over HTTP, share of a {bare}'s rate", share, LEAST_SHARE)],
     )
 
 

@@ -1,12 +1,14 @@
 """What only this machine reaches."""
 
 from contextlib import suppress
+from functools import lru_cache
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from lorajobs.settings import Settings
 
 
+@lru_cache(maxsize=1024)
 def is_loopback(host: str) -> bool:
     """True if only this machine reaches a server on this address."""
     if host == "localhost":

@@ -46,8 +46,9 @@ def create() -> Response:
         queue = waiting(now)
     # Who does not wait is told the same each time that the same submit is sent.
     status = 200 if now.status.is_terminal and asks_to_wait(query.wait) else 202
-    response = _respond(now, job_document(now, deps().objects, public_url(), queue), status)
-    response.location = public_url() + _path(job)
+    base = public_url()
+    response = _respond(now, job_document(now, deps().objects, base, queue), status)
+    response.location = base + _path(job)
     return response
 
 

@@ -185,7 +185,7 @@ class Library:
         )
         new = _pinned(record, resolved)
         if record.configured:
-            self._registry.put(new)
+            self._records.pin(new)
         else:
             # If it was removed or registered anew meanwhile, this job alone keeps the version.
             self._registry.replace(record, new)

@@ -1,6 +1,7 @@
 """Which adapter is meant by an id, as each caller sees it."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 
 from lorajobs.access_errors import ScopeMissing
 from lorajobs.adapters.registry import LoraRecord, LoraRegistry
@@ -9,16 +10,29 @@ from lorajobs.catalog import Catalog, LoraEntry
 from lorajobs.errors import FieldError, ValidationFailed
 from lorajobs.spec import Visibility
 
+#: Seconds for which a configured adapter's record is remembered, which only its first use and a
+#: change of its file write.
+KEPT_S = 1.0
+
 
 class Records:
-    """The configured adapters, and those that were registered; every verb asks the registry.
+    """The configured adapters, and those that were registered; the registry is asked for each.
 
     A private adapter's id is its key's own: others can use the same, and nobody learns of it.
     """
 
-    def __init__(self, catalog: Catalog, registry: LoraRegistry) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        registry: LoraRegistry,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`clock` gives seconds."""
         self._catalog = catalog
         self._registry = registry
+        self._clock = clock
+        #: configured adapters, and until when each is remembered
+        self._recent: dict[str, tuple[float, LoraRecord]] = {}
 
     def find(self, lora_id: str, caller: Caller) -> LoraRecord | None:
         """The configured adapter of this id, or the caller's own, or a public one.
@@ -26,9 +40,22 @@ class Records:
         For an admin, `<key>:<id>` is another key's private one.
         """
         if entry := self._catalog.loras.get(lora_id):
-            return _configured(entry, self._registry.get(lora_id))
+            return self._of(entry)
         found = self._registry.get(f"{caller.owner}:{lora_id}", lora_id)
         return found if found and _is_there_for(found, caller) else None
+
+    def _of(self, entry: LoraEntry) -> LoraRecord:
+        until, record = self._recent.get(entry.id, (0.0, None))
+        now = self._clock()
+        if record is None or now >= until:
+            record = _configured(entry, self._registry.get(entry.id))
+            self._recent[entry.id] = now + KEPT_S, record
+        return record
+
+    def pin(self, record: LoraRecord) -> None:
+        """Keeps a configured adapter's version."""
+        self._registry.put(record)
+        self._recent.pop(record.id, None)
 
     def all(self, caller: Caller) -> Sequence[LoraRecord]:
         """Every adapter that the caller sees, by id."""
