@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import torch
 
 from lorajobs.engine.device import is_out_of_memory
+from lorajobs.engine.form import form_of
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -71,7 +72,7 @@ class Graphs:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
         """As the module's own forward; the result is the caller's to keep."""
         tensors: list[torch.Tensor] = []
-        form = _form((args, kwargs), tensors)
+        form = form_of((args, kwargs), tensors)
         if form is None or form in self._refused:
             return self._forward(*args, **kwargs)
         entry = self._entries.get(form)
@@ -142,24 +143,8 @@ def _tensors_of(result: Any) -> tuple[torch.Tensor, ...]:  # noqa: ANN401
     raise RuntimeError(f"it returns {type(result).__name__}, not a tuple of tensors")
 
 
-def _form(value: Any, tensors: list[torch.Tensor]) -> Hashable | None:  # noqa: ANN401
-    """All but the contents of its tensors, which are appended to `tensors`; None if unknown."""
-    if isinstance(value, torch.Tensor):
-        tensors.append(value)
-        return (tuple(value.shape), value.dtype)
-    if isinstance(value, dict):
-        parts = [(name, _form(part, tensors)) for name, part in value.items()]
-        return None if any(part is None for _, part in parts) else ("dict", *parts)
-    if isinstance(value, tuple | list):
-        forms = [_form(part, tensors) for part in value]
-        return None if None in forms else (type(value).__name__, *forms)
-    if value is None or isinstance(value, bool | int | float | str):
-        return (type(value).__name__, value)
-    return None
-
-
 def _filled(value: Any, tensors: Any) -> Any:  # noqa: ANN401
-    """The value with its tensors replaced by the next of `tensors`, in the order of `_form`."""
+    """The value with its tensors replaced by the next of `tensors`, in the order of `form_of`."""
     if isinstance(value, torch.Tensor):
         return next(tensors)
     if isinstance(value, dict):

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from diffusers import DiffusionPipeline
 
+from lorajobs.engine.form import form_of
+
 #: One of SDXL's takes 0.6 MB, one of SD3's or Flux's with T5 up to 8 MB.
 ENTRIES = 32
 
@@ -29,10 +31,12 @@ class PromptCache:
         encode = pipe.encode_prompt
 
         def encoded(*args: object, **kwargs: object) -> Any:  # noqa: ANN401
-            key = _key((args, kwargs))
-            if key is None:
+            tensors: list[torch.Tensor] = []
+            form = form_of((args, kwargs), tensors)
+            if form is None or tensors:
                 return encode(*args, **kwargs)
-            return self._found((type(pipe), self._encoders(), key), lambda: encode(*args, **kwargs))
+            key = type(pipe), self._encoders(), form
+            return self._found(key, lambda: encode(*args, **kwargs))
 
         pipe.encode_prompt = encoded
 
@@ -47,16 +51,3 @@ class PromptCache:
                 self._known.popitem(last=False)
         self._known.move_to_end(key)
         return self._known[key]
-
-
-def _key(value: object) -> Hashable | None:
-    """The value as something to look up; None for what cannot be compared by content."""
-    if isinstance(value, dict):
-        parts = [(name, _key(part)) for name, part in sorted(value.items())]
-        return None if any(part is None for _, part in parts) else tuple(parts)
-    if isinstance(value, tuple | list):
-        keys = [_key(part) for part in value]
-        return None if None in keys else (type(value), *keys)
-    # With its type, so that 1, 1.0 and True differ.
-    is_plain = value is None or isinstance(value, str | bool | int | float | torch.device)
-    return (type(value), value) if is_plain else None
