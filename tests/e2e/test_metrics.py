@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -208,5 +209,9 @@ def listening(pid: int) -> set[str]:
         for table in ("tcp", "tcp6")
         for row in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]
     ]
-    open_here = {os.readlink(file) for file in Path(f"/proc/{pid}/fd").iterdir()}
+    open_here = set()
+    for file in Path(f"/proc/{pid}/fd").iterdir():
+        # One that was closed since it was listed is no socket that listens.
+        with suppress(FileNotFoundError):
+            open_here.add(os.readlink(file))
     return {row[9] for row in rows if row[3] == LISTEN and f"socket:[{row[9]}]" in open_here}
