@@ -4,14 +4,15 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from lorajobs import logs
 from lorajobs.adapters.library import Library
 from lorajobs.bases import LOAD_S, Bases
 from lorajobs.ending import Ending
-from lorajobs.engine.base import Engine, LocalAdapter, Picture
+from lorajobs.engine.base import Engine, Generation, LocalAdapter
 from lorajobs.errors import (
     JobCanceled,
     LeaseLost,
@@ -66,6 +67,8 @@ class Bench:
     upload_patience_s: float = FINISH_PATIENCE_S
     #: held while an attempt generates
     busy: threading.Lock = field(default_factory=threading.Lock)
+    #: held while the checker looks: several attempts may end at a time
+    checking: threading.Lock = field(default_factory=threading.Lock)
 
 
 class Attempt:
@@ -78,13 +81,17 @@ class Attempt:
         self._measured = Measurement()
         self._warnings: list[JobWarning] = list(job.warnings)
         self._applied: Sequence[AppliedLora] = ()
-        self._made: Sequence[Picture] = ()
+        self._made = Generation(tuple, ())
         self._stage = Stage.LOADING_ADAPTER
         self._step = 0
         self._told_at = 0.0
         # The attempt is in the key, so that a late attempt never overwrites a finished one.
         self._folder = f"{job.folder}{lease.attempt}/"
         self._ends_at = time.monotonic() + bench.settings.max_runtime_s
+
+    def about(self) -> AbstractContextManager[None]:
+        """Whatever this thread logs within is about this attempt."""
+        return logs.about_job(self._job, self._lease.attempt)
 
     def generate(self) -> None:
         """The way of a job to its pictures: each stage once, in order."""
@@ -96,31 +103,34 @@ class Attempt:
         bench.page.say_loaded(applied)
         self._enter(Stage.DENOISING)
         with self._measured.timed("generate_s"):
-            made = engine.generate(spec, self._on_step, source)
-        self._alive(bench.settings.step_timeout_s)
-        with self._measured.timed("check_s"):
-            made = screened(made, bench.checker)
-        self._warnings += made.warnings
-        self._measured.withheld = sum(bool(picture.nsfw) for picture in made.pictures)
-        require_any(made.pictures)
-        self._applied, self._made = applied, made.pictures
+            self._made = engine.generate(spec, self._on_step, source)
+        self._applied = applied
         self._measured.stop()
 
     def store(self) -> Outcome:
-        """The rest of it, beside the next job."""
+        """The rest of it, beside the next job: the device may still decode."""
+        bench = self._bench
+        with self._measured.timed("generate_s"):
+            made = self._made.pictures
+        logs.step("generated", generate_ms=self._measured.took_ms("generate_s"))
+        with bench.checking, self._measured.timed("check_s"):
+            made, warnings = screened(made, bench.checker)
+        self._warnings += [*self._made.warnings, *warnings]
+        self._measured.withheld = sum(bool(picture.nsfw) for picture in made)
+        require_any(made)
         self._stage = Stage.UPLOADING
         self._tell()
-        bench = self._bench
         with self._measured.timed("upload_s"):
             described = bench.settings.picture_metadata
             outputs = store_outputs(
-                self._made,
+                made,
                 self._job.spec,
                 self._applied,
                 self._folder,
                 self._put,
                 described=described,
             )
+        logs.step("stored", upload_ms=self._measured.took_ms("upload_s"))
         return self.outcome(JobStatus.SUCCEEDED, self._applied, outputs)
 
     def _put(self, key: str, data: bytes, content_type: str) -> None:
@@ -168,6 +178,10 @@ class Attempt:
                 local = [LocalAdapter(use, *(file.path for file in its)) for use, its in files]
                 applied = engine.apply(faults.without(local, engine))
                 self._measured.swapped = _set_of(applied) != before
+        measured = self._measured
+        took = {f"{name}_ms": measured.took_ms(f"{name}_s") for name in ("fetch", "swap")}
+        with logs.about(swapped=measured.swapped, tiers=dict(measured.tiers), **took):
+            logs.step("adapters applied")
         return applied
 
     def outcome(

@@ -51,6 +51,7 @@ def choose_base(candidates: Sequence[Candidate], *, soon: bool = False) -> Candi
 def _is_worth_it(candidate: Candidate, soon: bool) -> bool:
     if not candidate.elsewhere and not soon:
         return True
-    waited_us = candidate.now_us - candidate.since_us
+    # The turn of its key may just have come: others take its jobs, but cannot keep up with them.
+    waited_us = candidate.now_us - candidate.job.score_us
     # Who is idle with the base loaded takes the job at once, unless something is wrong with it.
     return waited_us > (2 if candidate.idle_elsewhere else 1) * candidate.change_us

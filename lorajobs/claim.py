@@ -10,6 +10,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 
 from billiard.exceptions import Terminated, WorkerLostError
@@ -18,18 +19,20 @@ from celery.worker import state as celery_state
 from celery.worker.request import Request
 from celery.worker.strategy import default as default_strategy
 
+from lorajobs import logs
 from lorajobs.bases import LOAD_S
 from lorajobs.celery import KILL_GRACE_S
 from lorajobs.ending import Ending
 from lorajobs.errors import LoraJobsError, StoreUnavailable, TimeLimit, WorkerLost
 from lorajobs.jobs import Job, JobStatus, Lease, Outcome
-from lorajobs.parent import BaseElsewhere, Held, Parent
+from lorajobs.parent import AdaptersOnTheWay, BaseElsewhere, Held, Parent
 from lorajobs.settlement import Settlement
 
 log = logging.getLogger(__name__)
 
-#: Seconds before a held ticket is looked at again.
-HOLD_S = 0.2
+#: Seconds before a held ticket is looked at again; one that only waits for adapters, which the
+#: child was asked for at once, adds half of that to their download.
+HOLD_S, FETCH_HOLD_S = 0.2, 0.05
 #: Seconds between two tickets that are passed on to other workers.
 PASS_S = 1.0
 
@@ -59,6 +62,7 @@ class _Exchanged:
             "argsrepr": repr(args),
             "kwargsrepr": repr(kwargs),
             "timelimit": (limit_s, None),
+            "request_id": job.spec.request_id,
         }
         self.payload = [list(args), kwargs, {}]
         self.body = json.dumps(self.payload)
@@ -137,12 +141,23 @@ class JobRequest(Request):
         self._parent.metrics.ended(self._base, Ending.after_requeue(status, refund=refund))
         if status is JobStatus.QUEUED:
             self.send_event("task-retried", exception=reason)
-        log.warning("job %s attempt %d: %s, now %s", *self.lease, reason, status)
+        with self._about():
+            what = "handed back" if refund else "requeued"
+            event = what if status is JobStatus.QUEUED else str(status or "lost")
+            logs.step(event, logging.WARNING, reason=reason)
 
     def _end(self, outcome: Outcome) -> None:
         done = self._told(lambda: self._parent.store.finish(self.lease, outcome))
         ending = Ending(outcome.status.value) if done else Ending.LOST
         self._parent.metrics.ended(self._base, ending)
+        with self._about():
+            code = outcome.error.code if outcome.error else None
+            logs.step(ending.value, logging.WARNING, code=code)
+
+    def _about(self) -> AbstractContextManager[None]:
+        job_id, attempt = self.lease
+        request_id = self.request_dict.get("request_id", "")
+        return logs.about(job=job_id, attempt=attempt, base=self._base, request_id=request_id)
 
     def _told(self, write: Callable[[], Any]) -> Any:  # noqa: ANN401
         try:
@@ -162,6 +177,8 @@ class TicketDesk:
         self._handle = handle
         #: until when, by the monotonic clock, no ticket is passed on to another worker again
         self._passed_until = 0.0
+        #: True while the adapters that its ticket waits for were asked for
+        self._has_rung = False
 
     def receive(self, message: Any, *rest: Any) -> None:  # noqa: ANN401
         """Starts a job for the ticket, or keeps the ticket, or returns it.
@@ -191,6 +208,12 @@ class TicketDesk:
                 Settlement(message, self._consumer).reject(requeue=True)
             else:
                 self._hold(error.reason, message, *rest)
+        except AdaptersOnTheWay as error:
+            if not self._has_rung:
+                self._parent.page.bell.ring()
+            self._hold(error.reason, message, *rest, within_s=FETCH_HOLD_S)
+            self._has_rung = True
+            return
         except Held as error:
             self._hold(error.reason, message, *rest)
         except LoraJobsError as error:
@@ -202,6 +225,7 @@ class TicketDesk:
             self._hold("error", message, *rest)
         else:
             self._start(job, message, rest[-1])
+        self._has_rung = False
 
     def _start(self, job: Job | None, message: Any, callbacks: Any) -> None:  # noqa: ANN401
         settle = Settlement(message, self._consumer)
@@ -209,7 +233,11 @@ class TicketDesk:
             settle.ack()
             return
         parent = self._parent
-        parent.metrics.claimed(job)
+        parent.metrics.claimed(job, parent.page.resident())
+        with logs.about_job(job):
+            logs.step(
+                "claimed", wait_ms=logs.ms(job.queue_s), predicted_ms=logs.ms(job.predicted_s)
+            )
         # From here on the child is expected to move.
         parent.page.say_alive(parent.settings.step_timeout_s)
         # Loading a base is not the job's own time.
@@ -217,9 +245,9 @@ class TicketDesk:
         exchanged = _Exchanged(message, job, parent.settings.max_runtime_s + KILL_GRACE_S + load_s)
         self._handle(exchanged, None, settle.ack, settle.reject, callbacks)
 
-    def _hold(self, reason: str, *delivery: Any) -> None:  # noqa: ANN401
+    def _hold(self, reason: str, *delivery: Any, within_s: float = HOLD_S) -> None:  # noqa: ANN401
         self._parent.metrics.held(reason)
-        self._consumer.timer.call_after(HOLD_S, self.receive, delivery)
+        self._consumer.timer.call_after(within_s, self.receive, delivery)
 
 
 class TicketTask(Task):

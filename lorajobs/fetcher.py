@@ -111,7 +111,9 @@ class Fetcher:
         models: Sequence[str],
         max_attempts: int,
         report: Callable[[FetchReport], None] = lambda report: None,
+        pause: Callable[[float], object] = time.sleep,
     ) -> None:
+        """`pause` waits for so many seconds, or until something is to be fetched at once."""
         self._store = store
         self._shelf = shelf
         self._memory = memory
@@ -119,6 +121,7 @@ class Fetcher:
         self._models = models
         self._max_attempts = max_attempts
         self._report = report
+        self._pause = pause
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="fetcher")
         self._busy: dict[str, Future[None]] = {}
         #: tries that failed, and when the next may be made
@@ -139,7 +142,7 @@ class Fetcher:
                 log.warning("nothing fetched ahead: %s", error)
             except Exception:
                 log.exception("nothing fetched ahead")
-            time.sleep(PERIOD_S)
+            self._pause(PERIOD_S)
 
     def look(self) -> None:
         """Starts to fetch what the next jobs need and is not here.
@@ -151,7 +154,8 @@ class Fetcher:
             self._look_at(model)
 
     def _look_at(self, model: str) -> None:
-        for number, waiting in enumerate(self._store.snapshot(model).next(AHEAD)):
+        seen = self._store.snapshot(model, limit=AHEAD)
+        for number, waiting in enumerate(seen.next(AHEAD)):
             missing = [s for s in shas_of(waiting.group) if not self._shelf.keep(s)]
             if not missing and number < STAGED:
                 self._look_into_memory(model, waiting)

@@ -1,14 +1,16 @@
-"""Ends attempts whose pictures are made, beside the next job: encodes, uploads, tells the store.
+"""Ends attempts beside the next job: waits for the pictures, encodes, uploads, tells the store.
 
 So a GPU does not wait for a PNG (a tenth of a second at 1024 px) or for the network.
 """
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+from lorajobs.engine.base import DeviceFault
 from lorajobs.errors import StoreUnavailable
 from lorajobs.jobs import Lease
 from lorajobs.store import LeaseStore, Signal
@@ -23,8 +25,19 @@ class Finisher:
     these jobs are rescued like any other.
     """
 
-    def __init__(self, store: LeaseStore, depth: int, renew_s: float, patience_s: float) -> None:
-        """`depth` attempts end at a time, each within `patience_s` or its lease runs out."""
+    def __init__(
+        self,
+        store: LeaseStore,
+        depth: int,
+        renew_s: float,
+        patience_s: float,
+        end: Callable[[int], object] = os._exit,
+    ) -> None:
+        """`depth` attempts end at a time, each within `patience_s` or its lease runs out.
+
+        `end` ends this process at once, with an exit code.
+        """
+        self._end = end
         self._store = store
         self._renew_s = renew_s
         self._patience_s = patience_s
@@ -54,9 +67,18 @@ class Finisher:
         self._closed.set()
         self._renewal.join()
 
+    def end_process(self, fault: DeviceFault) -> None:
+        """Ends this process, of which the device failed, once what is made is stored."""
+        log.critical("the device failed, so the child ends: %s", fault)
+        self.close()
+        self._end(1)
+
     def _finish(self, lease: Lease, work: Callable[[], None]) -> None:
         try:
             work()
+        except DeviceFault as fault:
+            # Not in this thread, for which it waits.
+            threading.Thread(target=self.end_process, args=(fault,), name="end-process").start()
         except Exception:
             # Without its lease the job is rescued.
             log.exception("job %s: attempt %d was not ended", *lease)

@@ -1,4 +1,4 @@
-"""Frees the GPU of a worker that has had nothing to do for long; its next job loads the base."""
+"""Frees the GPU of a worker that has had nothing to do for long; its next job brings the base."""
 
 import logging
 import threading
@@ -19,8 +19,8 @@ class Loaded(Protocol):
     def uses(self) -> int:
         """How many jobs have asked for it."""
 
-    def unload(self) -> bool:
-        """Gives back its memory; False if nothing is loaded."""
+    def unload(self) -> str:
+        """Gives back its memory: what became of it, empty if nothing is loaded."""
 
 
 class Unloader:
@@ -55,12 +55,14 @@ class Unloader:
             if self._loaded.uses != self._uses:
                 # A job came and went between two looks.
                 self._uses, self._since = self._loaded.uses, self._clock()
-            if self._clock() - self._since < self._idle_s or not self._loaded.unload():
+            if self._clock() - self._since < self._idle_s:
                 return False
+            became = self._loaded.unload()
         finally:
             self._busy.release()
-        log.info("the base is unloaded after %g s without a job", self._idle_s)
-        return True
+        if became:
+            log.info("%g s without a job: the base is %s, its GPU free", self._idle_s, became)
+        return bool(became)
 
     def _run(self) -> None:
         pause = threading.Event()

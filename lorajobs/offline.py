@@ -95,8 +95,8 @@ def make(
         applied = engine.apply(faults.without(local, engine))
     source = opened(png) if png else None
     made = engine.generate(spec, lambda step: progress("denoising", step, steps), source)
-    made = screened(made, checker)
-    require_any(made.pictures)
+    screen = screened(made.pictures, checker)
+    require_any(screen.pictures)
     pictures = [
         (
             encode(
@@ -106,7 +106,7 @@ def make(
             ),
             picture.seed,
         )
-        for picture in made.pictures
+        for picture in screen.pictures
         if not picture.nsfw
     ]
-    return Made(pictures, spec, applied, (*warnings, *skipped, *made.warnings))
+    return Made(pictures, spec, applied, (*warnings, *skipped, *made.warnings, *screen.warnings))

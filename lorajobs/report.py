@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 from pydantic import TypeAdapter
 
+from lorajobs import logs
 from lorajobs.ending import Ending
 from lorajobs.jobs import Metrics
 from lorajobs.spec import Frozen
@@ -36,7 +37,15 @@ class FetchReport(Frozen):
     fetched: bool
 
 
-Report = AttemptReport | FetchReport
+class CanaryReport(Frozen):
+    """One look at the weights of an idle worker."""
+
+    base: str
+    #: `sound`, `corrupt`, or `failed` if they could not be compared
+    result: str
+
+
+Report = AttemptReport | FetchReport | CanaryReport
 _REPORTS: TypeAdapter[Report] = TypeAdapter(Report)
 
 
@@ -92,12 +101,17 @@ class Measurement:
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
-        """Measures one stage, named as its field of `Metrics`."""
+        """Measures one stage, named as its field of `Metrics`, or another part of it."""
         begun = time.perf_counter()
         try:
             yield
         finally:
-            self._seconds[name] = round(time.perf_counter() - begun, 4)
+            before = self._seconds.get(name, 0.0)
+            self._seconds[name] = round(before + time.perf_counter() - begun, 4)
+
+    def took_ms(self, name: str) -> float | None:
+        """Milliseconds of a stage so far, for the log; None if it was not reached."""
+        return logs.ms(self._seconds.get(name))
 
     def metrics(self, queue_s: float) -> Metrics:
         """The job's own part of it."""

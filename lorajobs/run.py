@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable
 from functools import partial
 
+from lorajobs import logs
 from lorajobs.attempt import FOREVER, Attempt, Bench
 from lorajobs.ending import Ending
 from lorajobs.engine.base import DeviceFault
@@ -22,6 +23,8 @@ log = logging.getLogger(__name__)
 
 #: How an attempt ended, and why.
 End = tuple[Ending, str]
+#: What nobody needs to look into.
+_AS_PLANNED = (Ending.SUCCEEDED, Ending.CANCELED, Ending.HANDED_BACK)
 _LOST: End = Ending.LOST, "another attempt owns the job"
 
 
@@ -37,7 +40,8 @@ def run(bench: Bench, lease: Lease) -> End | None:
     job = patiently(lambda: bench.store.get(lease.job_id))
     attempt = Attempt(bench, lease, job)
     try:
-        end = _end(attempt, bench, lease, attempt.generate)
+        with attempt.about():
+            end = _end(attempt, bench, lease, attempt.generate)
     finally:
         bench.page.say_loaded(bench.bases.applied())
         bench.page.say_resident(bench.bases.resident())
@@ -48,7 +52,8 @@ def run(bench: Bench, lease: Lease) -> End | None:
 
 
 def _finish(attempt: Attempt, bench: Bench, lease: Lease) -> None:
-    end = _end(attempt, bench, lease, attempt.store)
+    with attempt.about():
+        end = _end(attempt, bench, lease, attempt.store)
     if end is not None:
         ending, reason = end
         bench.tell(lease, attempt.report(ending), reason)
@@ -67,8 +72,17 @@ def _end(
         raise
     finally:
         if end is not None:
-            bench.page.reports.send(attempt.report(end[0]))
+            report = attempt.report(end[0])
+            bench.page.reports.send(report)
+            _log_end(end, report.service_s)
     return end
+
+
+def _log_end(end: End, service_s: float) -> None:
+    ending, reason = end
+    level = logging.INFO if ending in _AS_PLANNED else logging.WARNING
+    event = ending.value.replace("_", " ")
+    logs.step(event, level, reason=reason or None, service_ms=logs.ms(service_s))
 
 
 def _ended(
@@ -81,7 +95,6 @@ def _ended(
     except WorkerStopping:
         return attempt.hand_back()
     except LeaseLost:
-        log.warning("job %s: attempt %d lost its lease", *lease)
         return _LOST
     except DeviceFault:
         raise

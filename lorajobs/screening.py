@@ -2,10 +2,11 @@
 
 import logging
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from PIL.Image import Image
 
-from lorajobs.engine.base import Generation, Picture
+from lorajobs.engine.base import Picture
 from lorajobs.errors import LoraJobsError
 from lorajobs.jobs import JobWarning
 from lorajobs.moderation import Flag, ImageChecker
@@ -14,20 +15,27 @@ from lorajobs.moderation_errors import NsfwBlocked, PictureCheckFailed
 log = logging.getLogger(__name__)
 
 
-def screened(made: Generation, checker: ImageChecker | None) -> Generation:
+class Screened(NamedTuple):
+    """What came through, with what is told of it."""
+
+    pictures: Sequence[Picture]
+    warnings: Sequence[JobWarning]
+
+
+def screened(made: Sequence[Picture], checker: ImageChecker | None) -> Screened:
     """The same pictures, each with what the checker says of it, and a warning for each flagged one.
 
     What the base's own safety checker has flagged stays flagged.
     Raises: PictureCheckFailed, OutOfMemory.
     """
-    pictures = list(made.pictures)
+    pictures = list(made)
     unflagged = [index for index, picture in enumerate(pictures) if not picture.nsfw]
     if checker is not None and unflagged:
         flags = _flags([pictures[index].image for index in unflagged], checker)
         for index, (nsfw, reason) in zip(unflagged, flags, strict=True):
             pictures[index] = pictures[index]._replace(nsfw=bool(nsfw), reason=reason)
     warnings = [JobWarning(code="picture_withheld", detail=told) for told in _withheld(pictures)]
-    return Generation(pictures, [*made.warnings, *warnings])
+    return Screened(pictures, warnings)
 
 
 def require_any(pictures: Sequence[Picture]) -> None:

@@ -1,13 +1,14 @@
 """A GPU worker: a parent without torch claims and renews, its child keeps a base warm."""
 
+import functools
 import logging
 import os
 import secrets
 import signal
 import socket
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from celery import bootsteps, signals
 from celery.worker import state as celery_state
@@ -16,7 +17,7 @@ from celery.worker.control import control_command
 from lorajobs.adapters.cache import DiskCache
 from lorajobs.cancel import COMMAND
 from lorajobs.catalog import Catalog, ModelEntry
-from lorajobs.celery import make_app
+from lorajobs.celery import make_app, take_over_log
 from lorajobs.claim import TicketTask, held_leases
 from lorajobs.drain import DRAIN, RESUME
 from lorajobs.engine.base import Engine
@@ -34,21 +35,44 @@ from lorajobs.tickets import TicketQueue
 from lorajobs.worker_child import MakeEngine, start
 from lorajobs.worker_page import WorkerPage
 
+if TYPE_CHECKING:
+    from lorajobs.engine.garage import Garage
+
 log = logging.getLogger(__name__)
 
 #: Seconds between looks for a dead child.
 REAP_S = 0.5
 
 
-def _diffusers(entry: ModelEntry, settings: Settings) -> Engine:
+#: Makes an engine, which shares the garage with others if there is one.
+MakeOne = Callable[[ModelEntry, Settings, "Garage | None"], Engine]
+
+
+def _diffusers(entry: ModelEntry, settings: Settings, garage: "Garage | None") -> Engine:
     # Torch is imported here, in the child only.
     from lorajobs.engine.pipeline import DiffusersEngine
 
-    return DiffusersEngine(entry, settings)
+    return DiffusersEngine(entry, settings, garage)
+
+
+def engines(settings: Settings, bases: int, make_one: MakeOne = _diffusers) -> MakeEngine:
+    """Makes the engines of a worker that serves so many bases."""
+    parks = settings.parked_mb and (bases > 1 or settings.unload_idle_s)
+
+    @functools.cache
+    def garage() -> "Garage":
+        from lorajobs.engine.garage import Garage
+
+        return Garage(settings)
+
+    def make(entry: ModelEntry, settings: Settings) -> Engine:
+        return make_one(entry, settings, garage() if parks else None)
+
+    return make
 
 
 def run_worker(
-    settings: Settings, models: Sequence[str], make_engine: MakeEngine = _diffusers
+    settings: Settings, models: Sequence[str], make_engine: MakeEngine | None = None
 ) -> int:
     """Serves base models, one at a time, until it is told to stop; returns the exit code.
 
@@ -57,13 +81,15 @@ def run_worker(
     catalog = Catalog.load(settings.config)
     entries = [catalog.require(model) for model in dict.fromkeys(models)]
     require_image_checker(settings)
+    name = _name(entries[0])
+    take_over_log(settings, name)
     app = make_app(settings)
     store = open_job_store(settings)
     cache = DiskCache.of(settings)
     cache.sweep()
     parent = Parent(
         settings=settings,
-        name=_name(entries[0]),
+        name=name,
         entries=entries,
         store=store,
         workers=store,
@@ -79,7 +105,7 @@ def run_worker(
     app.steps["consumer"].add(_Renewal)
 
     def start_child(**_: object) -> None:
-        start(parent, make_engine)
+        start(parent, make_engine or engines(settings, len(entries)))
 
     def begin_shutdown(**_: object) -> None:
         # In a signal handler: no locks, no log.
@@ -92,7 +118,6 @@ def run_worker(
         pool="prefork",
         concurrency=1,
         queues=[entry.queue for entry in entries],
-        loglevel=settings.log_level,
         without_mingle=True,
         without_gossip=True,
         quiet=True,
@@ -171,13 +196,16 @@ def _look(parent: Parent, children: Collection[int]) -> None:
         cached=census.cached,
         cached_bytes=census.cached_bytes,
         placement=parent.page.placement() if warm else "",
+        parked=tuple(parent.page.parked()) if warm else (),
         disk=census.disk,
     )
     holdings = {
         Holder("memory", parent.name): Holding.of(parent.page.resident() if is_loaded else ()),
         Holder("disk", census.disk): Holding.of(census.adapters),
     }
-    parent.metrics.state(state.state, len(leases))
+    parent.metrics.state(state.state, len(leases), children)
+    if is_loaded:
+        parent.metrics.holds(parent.base, parent.page.resident(), census)
     parent.workers.put_worker(state, ttl_s)
     parent.workers.put_held(holdings, ttl_s)
     parent.metrics.rescued(rescue(parent.rescuing, parent.queue, parent.catalog))

@@ -4,7 +4,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
 from celery import signals
@@ -25,6 +25,7 @@ from lorajobs.moderation import image_checker
 from lorajobs.parent import Parent
 from lorajobs.redis_client import connect
 from lorajobs.redis_store import open_job_store
+from lorajobs.report import CanaryReport
 from lorajobs.settings import Settings
 from lorajobs.spec import AdapterUse
 from lorajobs.storage import open_store
@@ -42,6 +43,7 @@ def start(parent: Parent, make_engine: MakeEngine) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # The promise of the child that this one replaces is not its own; a base may load for long.
     parent.page.say_alive(FOREVER)
+    parent.page.say_none_parked()
     try:
         store = open_job_store(parent.settings)
         bench = GenerateTask.bench = _open_bench(parent, store, make_engine)
@@ -49,10 +51,11 @@ def start(parent: Parent, make_engine: MakeEngine) -> None:
         models = [entry.id for entry in parent.entries]
         most, report = parent.settings.max_attempts, parent.page.reports.send
         fleet = Fleet(store, socket.gethostname())
-        Fetcher(store, bench.library, bench.bases, fleet, models, most, report).start()
+        pause = parent.page.bell.wait
+        Fetcher(store, bench.library, bench.bases, fleet, models, most, report, pause).start()
         # The pool replaces a child that ends; until the new one is ready the worker is not.
         Unloader(bench.bases, bench.busy, parent.settings.unload_idle_s).start()
-        Canary(bench.bases, bench.busy, parent.settings.canary_s, lambda: os._exit(1)).start()
+        _watch(bench, parent)
     except Exception as error:
         # Celery would log it, go on without a base and replace the child for ever.
         ours = error if isinstance(error, LoraJobsError) else None
@@ -61,6 +64,16 @@ def start(parent: Parent, make_engine: MakeEngine) -> None:
         return
     parent.page.say_alive(FOREVER)
     parent.page.say_ready()
+
+
+def _watch(bench: Bench, parent: Parent) -> None:
+    page = parent.page
+
+    def tell(result: str) -> None:
+        page.reports.send(CanaryReport(base=page.base(), result=result))
+
+    canary_s = parent.settings.canary_s
+    Canary(bench.bases, bench.busy, canary_s, lambda: os._exit(1), tell).start()
 
 
 def _open_bench(parent: Parent, store: LeaseStore, make_engine: MakeEngine) -> Bench:
@@ -74,12 +87,21 @@ def _open_bench(parent: Parent, store: LeaseStore, make_engine: MakeEngine) -> B
         entry = catalog.require(model)
         engine = make_engine(entry, settings)
         engine.load()
-        with ExitStack() as held:
-            engine.preload(_preloaded(library, entry, held))
+        try:
+            with ExitStack() as held:
+                engine.preload(_preloaded(library, entry, held))
+        except BaseException:
+            engine.close()
+            raise
+        return engine
+
+    def say_base(model: str, took_s: float, placement: str, parked: Sequence[str]) -> None:
+        page.say_base(model, took_s, placement, parked)
         # Until a job ends that says what it left.
         page.say_loaded(())
-        page.say_resident(engine.resident())
-        return engine
+        page.say_resident(bases.resident())
+
+    bases = Bases(open_engine, say_base, settings.parked_mb << 20)
 
     finisher = Finisher(store, settings.finish_depth, settings.renew_s, settings.max_runtime_s)
     # Celery ends a child with os._exit, which waits for no thread.
@@ -88,7 +110,7 @@ def _open_bench(parent: Parent, store: LeaseStore, make_engine: MakeEngine) -> B
         settings=settings,
         store=store,
         library=library,
-        bases=Bases(open_engine, page.say_base),
+        bases=bases,
         objects=objects,
         page=page,
         finisher=finisher,

@@ -10,9 +10,11 @@ import struct
 import time
 import zlib
 from collections.abc import Collection, Iterable, Sequence
+from typing import NamedTuple
 
 from pydantic import TypeAdapter
 
+from lorajobs.bell import Bell
 from lorajobs.jobs import AppliedLora, Lease
 from lorajobs.report import ReportPipe
 
@@ -58,6 +60,19 @@ class _Slot:
 _RESIDENTS = 1000
 #: What a base is taken to need before any was loaded, seconds.
 _A_LOAD_S = 10.0
+#: The same where it is parked.
+_A_RETURN_S = 1.0
+
+
+class _Told(NamedTuple):
+    """What a child last said of its bases."""
+
+    model: str
+    placement: str
+    parked: Sequence[str]
+    #: seconds that each took to come from the disk, and from host memory
+    loads: dict[str, float]
+    returns: dict[str, float]
 
 
 class WorkerPage:
@@ -70,6 +85,8 @@ class WorkerPage:
         self._alive, self._stop, self._base, self._resident = slots[4:]
         #: what the child measures
         self.reports = ReportPipe()
+        #: rung by the parent when a ticket waits for adapters
+        self.bell = Bell()
 
     # The child writes
 
@@ -85,10 +102,22 @@ class WorkerPage:
         """Says which adapters are in host memory, as far as there is room."""
         self._resident.write(" ".join(list(sha256s)[:_RESIDENTS]).encode())
 
-    def say_base(self, model: str, took_s: float, placement: str = "") -> None:
-        """Says which base is loaded now, empty for none, how long that took, and `placement()`."""
-        loads = {**self._loads(), **({model: took_s} if model else {})}
-        self._base.write(json.dumps([model, loads, placement]).encode())
+    def say_base(
+        self, model: str, took_s: float, placement: str = "", parked: Sequence[str] = ()
+    ) -> None:
+        """Says which base is loaded now, empty for none, how long that took, `placement()`, and
+        which others are parked.
+        """
+        told = self._told()
+        # One that was parked before has come back.
+        took = told.returns if model in told.parked else told.loads
+        if model:
+            took[model] = took_s
+        self._base.write(json.dumps(_Told(model, placement, parked, *told[3:])).encode())
+
+    def say_none_parked(self) -> None:
+        """Says that what the child before had parked went with it."""
+        self._base.write(json.dumps(self._told()._replace(parked=())).encode())
 
     def say_failed(self, detail: str) -> None:
         """Says that the base cannot be loaded, so that the parent stops instead of retrying."""
@@ -125,22 +154,26 @@ class WorkerPage:
 
     def base(self) -> str:
         """The id of the base that is loaded, empty if none is."""
-        value = self._base.read()
-        return str(json.loads(value)[0]) if value else ""
+        return self._told().model
 
     def placement(self) -> str:
         """Where that base's pristine weights lie, empty if nobody knows."""
-        value = self._base.read()
-        return str(json.loads(value)[2]) if value else ""
+        return self._told().placement
+
+    def parked(self) -> Sequence[str]:
+        """The bases that wait in host memory."""
+        return self._told().parked
 
     def load_s(self, model: str) -> float:
-        """How long loading this base takes: as the last time, else as others do."""
-        loads = self._loads()
-        return loads.get(model) or max(loads.values(), default=_A_LOAD_S)
+        """How long this base takes to come: as the last time, from where it is, else as others."""
+        told = self._told()
+        is_parked = model in told.parked
+        took, other = (told.returns, _A_RETURN_S) if is_parked else (told.loads, _A_LOAD_S)
+        return took.get(model) or max(took.values(), default=other)
 
-    def _loads(self) -> dict[str, float]:
+    def _told(self) -> _Told:
         value = self._base.read()
-        return dict(json.loads(value)[1]) if value else {}
+        return _Told(*json.loads(value)) if value else _Told("", "", (), {}, {})
 
     def failure(self) -> str:
         """Why the base cannot be loaded, empty if nothing is wrong."""

@@ -3,7 +3,6 @@
 import errno
 import hashlib
 import logging
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -56,6 +55,8 @@ class _Wanted(NamedTuple):
     ahead: bool
     #: when somebody began to fetch it, by the monotonic clock; None if nobody has yet
     begun: float | None = None
+    #: what is fetched was hashed just before
+    is_hashed: bool = False
 
 
 class DiskCache:
@@ -126,7 +127,7 @@ class DiskCache:
                 fetch(part)
             size = part.stat().st_size
             self._require_size(size, name)
-            wanted = _Wanted(sha256_of(part), size, name, False, begun)
+            wanted = _Wanted(sha256_of(part), size, name, False, begun, is_hashed=True)
 
             def fetched(target: Path) -> None:
                 part.replace(target)
@@ -189,7 +190,7 @@ class DiskCache:
             begun = wanted.begun or time.monotonic()
             with _full_disk_named(name):
                 fetch(part)
-            found = part.stat().st_size, sha256_of(part)
+            found = part.stat().st_size, sha256 if wanted.is_hashed else sha256_of(part)
             self._require_size(found[0], name)
             # Before the header: a source that is down may answer with a page that says so.
             if found != (size, sha256):
@@ -201,10 +202,12 @@ class DiskCache:
             self._tier.arrived(label, size, time.monotonic() - begun, ahead=wanted.ahead)
 
     def _name(self, part: Path, wanted: _Wanted) -> None:
-        """Gives a valid file its name, in one step and only once its bytes are on the disk."""
+        """Gives a valid file its name, in one step.
+
+        It is not synced to the disk, which takes as long as all else together: what a machine's
+        crash leaves of it is found by the next process, as every damage is, and fetched again.
+        """
         read_header(part, wanted.name)
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
         path = self._tier.file(wanted.sha256)
         part.replace(path)
         self._verified.trust(path)

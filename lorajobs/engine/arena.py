@@ -55,6 +55,42 @@ class Group:
             self.live[run].copy_(self.pristine[run], non_blocking=True)
 
 
+class Stack(NamedTuple):
+    """Weights of one component, one shape and one precision, before they are moved together."""
+
+    component: str
+    #: by path, in the order of their slots
+    modules: Mapping[str, Weighted]
+
+    @property
+    def like(self) -> Tensor:
+        """One of the weights."""
+        return next(iter(self.modules.values())).weight
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(number, out, in) or (number, out, in, height, width)."""
+        return (len(self.modules), *self.like.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """What all of them take."""
+        return len(self.modules) * self.like.nbytes
+
+    def copy_to(self, place: Tensor) -> None:
+        """Writes the weights into a tensor of this shape."""
+        for slot, module in zip(place, self.modules.values(), strict=True):
+            slot.copy_(module.weight.detach())
+
+    def move(self, live: Tensor, pristine: Tensor) -> Group:
+        """Makes the modules' weights views of `live`; both have this shape, and hold W0 by then."""
+        for slot, module in zip(live, self.modules.values(), strict=True):
+            # The module keeps its Parameter; only the memory under it is another.
+            module.weight.data = slot
+        paths = tuple(self.modules)
+        return Group(self.component, live.shape[1:], paths, live.flatten(2), pristine.flatten(2))
+
+
 class Arena:
     """All groups of a pipeline, the largest first, and the place of each module's weight."""
 
@@ -72,12 +108,17 @@ class Arena:
 
         `twin_on_host` puts the twins of a GPU's weights into pinned host memory.
         """
-        stacks: dict[tuple[str, torch.Size, torch.dtype], dict[str, Weighted]] = {}
-        for component, path, module in fusable_modules(components):
-            key = component, module.weight.shape, module.weight.dtype
-            stacks.setdefault(key, {})[path] = module
-        groups = [_group(key[0], _sorted(modules), twin_on_host) for key, modules in stacks.items()]
-        return cls(sorted(groups, key=lambda group: -group.live.nbytes))
+        return cls([_group(stack, twin_on_host) for stack in stacks(components)])
+
+
+def stacks(components: Mapping[str, torch.nn.Module]) -> Sequence[Stack]:
+    """What an arena of these components is made of, the largest first."""
+    found: dict[tuple[str, torch.Size, torch.dtype], dict[str, Weighted]] = {}
+    for component, path, module in fusable_modules(components):
+        key = component, module.weight.shape, module.weight.dtype
+        found.setdefault(key, {})[path] = module
+    made = [Stack(key[0], _sorted(modules)) for key, modules in found.items()]
+    return sorted(made, key=lambda stack: -stack.nbytes)
 
 
 def fusable_modules(
@@ -145,19 +186,15 @@ def _sorted(modules: Mapping[str, Weighted]) -> dict[str, Weighted]:
     return {path: modules[path] for path in sorted(modules, key=kind)}
 
 
-def _group(component: str, modules: Mapping[str, Weighted], twin_on_host: bool) -> Group:
-    first = next(iter(modules.values())).weight
-    shape = tuple(first.shape)
-    live = torch.empty((len(modules), *shape), dtype=first.dtype, device=first.device)
-    for place, module in zip(live, modules.values(), strict=True):
-        place.copy_(module.weight.detach())
-        # The module keeps its Parameter; only the memory under it is another.
-        module.weight.data = place
-    pinned = twin_on_host and first.device.type == "cuda"
+def _group(stack: Stack, twin_on_host: bool) -> Group:
+    like = stack.like
+    live = torch.empty(stack.shape, dtype=like.dtype, device=like.device)
+    stack.copy_to(live)
+    pinned = twin_on_host and like.device.type == "cuda"
     pristine = torch.empty(
         live.shape,
         dtype=live.dtype,
         device="cpu" if pinned else live.device,
         pin_memory=pinned,
     ).copy_(live)
-    return Group(component, shape, tuple(modules), live.flatten(2), pristine.flatten(2))
+    return stack.move(live, pristine)

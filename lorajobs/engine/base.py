@@ -1,6 +1,8 @@
 """The engine as the worker sees it; imports no torch, so that fakes and the worker's parent can."""
 
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -12,6 +14,7 @@ from lorajobs.spec import AdapterUse, JobSpec
 
 #: Called after each denoise step with the steps done of `JobSpec.all_steps`, the
 #: last time before the last decode; what it raises, such as JobCanceled, ends the generation.
+#: A device may be a step behind what is told.
 OnStep = Callable[[int], None]
 
 
@@ -38,11 +41,24 @@ class Picture(NamedTuple):
     reason: str = ""
 
 
-class Generation(NamedTuple):
-    """What one call of `generate` made, with warnings such as a prompt that was cut."""
+@dataclass(frozen=True)
+class Generation:
+    """What one call of `generate` makes, with warnings such as a prompt that was cut.
 
-    pictures: Sequence[Picture]
+    The device may still decode: the engine can be given its next work before `pictures` is read.
+    """
+
+    #: waits for the pictures
+    develop: Callable[[], Sequence[Picture]]
     warnings: Sequence[JobWarning]
+
+    @cached_property
+    def pictures(self) -> Sequence[Picture]:
+        """Once they are here, in any thread.
+
+        Raises: BadPicture, OutOfMemory, EngineFailed, DeviceFault.
+        """
+        return self.develop()
 
 
 class Engine(Protocol):
@@ -88,13 +104,30 @@ class Engine(Protocol):
         Raises: BaseCorrupt, OutOfMemory, EngineFailed.
         """
 
+    def footprint(self) -> int:
+        """Host memory that it can be parked in, bytes; 0 if it cannot be."""
+
+    def park(self, *, free: bool = False) -> None:
+        """Lets another base have the device; with `free` its memory is given back too.
+
+        Until `unpark` only `resident`, `placement`, `footprint` and `close` work. Raises:
+        OutOfMemory, EngineFailed; it can only be closed then.
+        """
+
+    def unpark(self) -> None:
+        """Is on the device again, without adapters.
+
+        Raises: OutOfMemory, EngineFailed; it can only be closed then.
+        """
+
     def close(self) -> None:
         """Gives back the device's memory; the engine is of no use afterwards."""
 
     def generate(self, spec: JobSpec, on_step: OnStep, source: Image | None = None) -> Generation:
         """Makes `num_images` pictures, image i with seed + i, from `source` if `spec.image` is set.
 
-        Raises: BadPicture, OutOfMemory, EngineFailed, JobCanceled, and like all verbs DeviceFault.
+        Returns once the last decode is enqueued on the device. Raises: OutOfMemory, EngineFailed,
+        JobCanceled, and like all verbs DeviceFault; for the rest see `Generation.pictures`.
         """
 
 

@@ -58,9 +58,11 @@ class CudaRecorder:
         before = self._free()
         graph = torch.cuda.CUDAGraph()
         # Other threads may use the GPU meanwhile: adapters are staged, pictures decoded.
-        with torch.cuda.graph(
+        capture = torch.cuda.graph(
             graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"
-        ):
+        )
+        # torch leaves the capture's stream the current one if the capture itself fails.
+        with torch.cuda.stream(current), capture:
             made = work()
         return CudaRecording(graph, max(0, before - self._free())), made
 

@@ -7,7 +7,14 @@ from typing import TypeVar
 import torch
 
 from lorajobs.engine.base import DeviceFault
-from lorajobs.errors import EngineFailed, JobCanceled, LeaseLost, LoraJobsError, OutOfMemory
+from lorajobs.errors import (
+    EngineFailed,
+    JobCanceled,
+    LeaseLost,
+    LoraJobsError,
+    OutOfMemory,
+    WorkerStopping,
+)
 
 T = TypeVar("T")
 
@@ -53,12 +60,12 @@ def pick_dtype(asked: str, device: torch.device, *, has_transformer: bool) -> to
 def guarded(call: Callable[[], T]) -> T:
     """Runs a call of the pipeline and translates what it raises.
 
-    Raises: OutOfMemory, DeviceFault, EngineFailed; errors of lorajobs and JobCanceled pass
-    unchanged.
+    Raises: OutOfMemory, DeviceFault, EngineFailed; errors of lorajobs and what ends an attempt from
+    outside (JobCanceled, LeaseLost, WorkerStopping) pass unchanged.
     """
     try:
         return call()
-    except (LoraJobsError, JobCanceled, LeaseLost):
+    except (LoraJobsError, JobCanceled, LeaseLost, WorkerStopping):
         raise
     except Exception as error:
         detail = f"{type(error).__name__}: {error}".strip(": ")

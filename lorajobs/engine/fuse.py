@@ -60,7 +60,11 @@ class Fuser(Protocol):
     """Computes on one device what a plan asks for."""
 
     def write(self, plan: Plan, stale: Mapping[int, Slots]) -> None:
-        """Restores the stale slots, by group, and writes the plan's; returns when all is there."""
+        """Restores the stale slots, by group, and writes the plan's.
+
+        A GPU may still be at it: what is enqueued there afterwards finds all of it. The plan's
+        memory must stay until the next write, which waits for this one.
+        """
 
     def expected(self, work: Work, slots: Slots) -> Tensor:
         """What these of the work's slots must hold, to the bit: (number, out, width)."""

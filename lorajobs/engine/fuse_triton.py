@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lorajobs.engine.arena import Arena, Slots, runs, span
 from lorajobs.engine.blob import Packed
-from lorajobs.engine.fuse import BatchedFuser, Plan, Work, settle, write_mixed
+from lorajobs.engine.fuse import BatchedFuser, Plan, Work, write_mixed
 from lorajobs.engine.fuse_kernel import STEPS, Run, Table
 
 #: Slots that the canary looks at together.
@@ -34,6 +34,8 @@ class TritonFuser:
         self._reference = BatchedFuser(arena)
         self._device = arena.groups[0].live.device
         self._copies = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
+        #: once the last write is done, and with it what it read of host memory
+        self._written = torch.cuda.Event()  # type: ignore[no-untyped-call]
         #: False: all factors arrive before anything is computed, for comparison
         self.overlapped = True
         for dtype in (torch.float16, torch.bfloat16):
@@ -42,8 +44,16 @@ class TritonFuser:
 
     def write(self, plan: Plan, stale: Mapping[int, Slots]) -> None:
         """Copies the factors group by group and computes each group when its factors are there."""
+        self._written.synchronize()
         main = torch.cuda.current_stream(self._device)
         self._copies.wait_stream(main)
+        try:
+            self._enqueue(plan, stale, main)
+        finally:
+            main.wait_stream(self._copies)
+            self._written.record(main)
+
+    def _enqueue(self, plan: Plan, stale: Mapping[int, Slots], main: torch.cuda.Stream) -> None:
         staged, bases = self._room(plan)
         arrived = [self._copy(work, plan.packs, staged, bases) for work in plan.works]
         for number, slots in stale.items():
@@ -59,7 +69,6 @@ class TritonFuser:
                 for chunk in self._reference.samples(work):
                     group.live[span(chunk)] = self._reference.expected(work, chunk)
         write_mixed(self._groups, plan.mixed)
-        settle(self._groups)
 
     def expected(self, work: Work, slots: Slots) -> Tensor:
         """The same kernel on a few slots, into memory of their own."""

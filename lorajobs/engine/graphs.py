@@ -87,10 +87,12 @@ class Graphs:
         # The next replay writes over them, and a scheduler may keep what it was given.
         return tuple(output.clone() for output in entry.outputs)
 
-    def release(self) -> None:
-        """Gives back all memory; later calls record anew."""
+    def release(self) -> int:
+        """Gives back all memory, and says how many there were; later calls record anew."""
+        count = self.count
         while self._entries:
             self._drop_oldest()
+        return count
 
     def _recorded(
         self, form: Hashable, given: tuple[Any, Any], tensors: Sequence[torch.Tensor]

@@ -70,6 +70,40 @@ class HostCache:
         with self._lock:
             self._forget(self._tier.shrink(0))
 
+    def drop(self, names: Collection[str]) -> None:
+        """Forgets these, but not what is held."""
+        with self._lock:
+            for name in names:
+                if name in self._packs and name not in self._held:
+                    self._tier.drop(name)
+                    del self._packs[name]
+
     def _forget(self, names: Iterable[str]) -> None:
         for name in names:
             del self._packs[name]
+
+
+class Shelf:
+    """One base's part of a cache that several share: what is packed for one fits no other."""
+
+    def __init__(self, cache: HostCache, base: str) -> None:
+        """Of all that share the cache only one base at a time may hold anything."""
+        self._cache = cache
+        self._prefix = f"{base} "
+
+    def names(self) -> Collection[str]:
+        """What is here."""
+        size = len(self._prefix)
+        return [name[size:] for name in self._cache.names() if name.startswith(self._prefix)]
+
+    def get(self, name: str, make: Callable[[], Packed]) -> Packed:
+        """The adapter of that name, made if it is not here; raises what `make` raises."""
+        return self._cache.get(self._prefix + name, make)
+
+    def hold(self, names: Collection[str]) -> None:
+        """Keeps exactly these whatever comes: the active ones."""
+        self._cache.hold([self._prefix + name for name in names])
+
+    def clear(self) -> None:
+        """Forgets all but what is held."""
+        self._cache.drop([self._prefix + name for name in self.names()])

@@ -11,7 +11,7 @@ from lorajobs.engine.arena import Arena, Slots, span
 from lorajobs.engine.base import LocalAdapter
 from lorajobs.engine.blob import Packed
 from lorajobs.engine.fuse import Fuser, Plan, expected_mixed, plan_of
-from lorajobs.engine.host_cache import HostCache
+from lorajobs.engine.host_cache import HostCache, Shelf
 from lorajobs.engine.packer import Packer
 from lorajobs.engine.placement import Placement
 from lorajobs.engine.rack import Active, applied_lora, content, wanted
@@ -27,7 +27,12 @@ class InPlaceRack:
     """Implements `Rack`: every write is a function of W0 and the adapters, so nothing drifts."""
 
     def __init__(
-        self, arena: Arena, fuser: Fuser, cache: HostCache, packer: Packer, placement: Placement
+        self,
+        arena: Arena,
+        fuser: Fuser,
+        cache: HostCache | Shelf,
+        packer: Packer,
+        placement: Placement,
     ) -> None:
         """Takes an arena whose weights are pristine."""
         self.placement = placement

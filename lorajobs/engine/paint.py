@@ -62,6 +62,18 @@ class PaintEngine:
     def check(self) -> None:
         """Has no weights."""
 
+    def footprint(self) -> int:
+        """As if its weights took a byte."""
+        return 1
+
+    def park(self, *, free: bool = False) -> None:
+        """Nothing works until it is back, and no adapter is applied then."""
+        self._loaded, self._applied = False, ()
+
+    def unpark(self) -> None:
+        """It works again, at once."""
+        self._loaded = True
+
     def close(self) -> None:
         """Nothing works any more."""
         self._loaded = False
@@ -135,7 +147,8 @@ class PaintEngine:
             if step > spec.all_steps // 2:
                 _fail_if_asked(spec.prompt)
             on_step(step)
-        return Generation([Picture(self._paint(spec, seed, source), seed) for seed in seeds], [])
+        pictures = [Picture(self._paint(spec, seed, source), seed) for seed in seeds]
+        return Generation(lambda: pictures, [])
 
     def _paint(self, spec: JobSpec, seed: int, source: Image.Image | None) -> Image.Image:
         marks = sorted(f"{lora.key}@{lora.scale}" for lora in self._applied)

@@ -3,8 +3,9 @@
 import gc
 import inspect
 import logging
-from collections.abc import Collection, Container, Sequence
-from pathlib import Path
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
+from itertools import chain, count, islice
 from typing import Any
 
 import diffusers
@@ -13,22 +14,26 @@ from PIL.Image import Image
 
 from lorajobs.catalog import ModelEntry
 from lorajobs.engine.base import Generation, LocalAdapter, OnStep, Picture, require_source
-from lorajobs.engine.device import guarded, pick_device, pick_dtype
+from lorajobs.engine.batching import Batching, batching_of, seeded, size_of, step_time
+from lorajobs.engine.compiled import CompiledCode
+from lorajobs.engine.device import guarded, pick_device
+from lorajobs.engine.garage import Garage, Stay
 from lorajobs.engine.graphs import Graphs
 from lorajobs.engine.libraries import hush
-from lorajobs.engine.picture import picture_of
+from lorajobs.engine.loading import load_pipeline
+from lorajobs.engine.picture import looked_at, sent
 from lorajobs.engine.prompt_cache import PromptCache
-from lorajobs.engine.prompts import readers, truncations, unspoken
+from lorajobs.engine.prompts import readers, truncations, unspoken, why_negative_is_ignored
 from lorajobs.engine.rack import Rack
 from lorajobs.engine.racks import open_rack
 from lorajobs.engine.scheduler import fresh
-from lorajobs.engine.snapshot import INDEX, HubRepo
-from lorajobs.engine.speed import quicken
+from lorajobs.engine.speed import kept_code, quicken
 from lorajobs.engine.steps import StepWatch
 from lorajobs.engine.token_rack import TokenRack
 from lorajobs.engine.twin import twin
+from lorajobs.engine.upcast import kept_decoder
 from lorajobs.engine.vocabulary import Vocabulary
-from lorajobs.errors import BadPicture, BaseLoadFailed, EngineFailed, OutOfMemory
+from lorajobs.errors import BaseLoadFailed, EngineFailed, OutOfMemory
 from lorajobs.jobs import AppliedLora, JobWarning
 from lorajobs.settings import Settings
 from lorajobs.spec import JobSpec
@@ -39,14 +44,19 @@ log = logging.getLogger(__name__)
 class DiffusersEngine:
     """Implements `Engine` for any text-to-image pipeline of diffusers, and its twin."""
 
-    def __init__(self, entry: ModelEntry, settings: Settings) -> None:
-        """Loads nothing yet."""
+    def __init__(self, entry: ModelEntry, settings: Settings, garage: Garage | None = None) -> None:
+        """Loads nothing yet; in a garage a base can be parked."""
         self._entry = entry
         self._settings = settings
         self._device = torch.device("cpu")
         self._pipe: diffusers.DiffusionPipeline = None
         self._rack: Rack | None = None
         self._graphs: Graphs | None = None
+        self._garage = garage
+        self._stay: Stay | None = None
+        self._code: CompiledCode | None = None
+        self._batching = Batching(allowed=False)
+        self._put_back: Callable[[], None] = lambda: None
         self._prompts = PromptCache(lambda: self._loaded_rack().encoders())
 
     def load(self) -> None:
@@ -58,8 +68,10 @@ class DiffusersEngine:
         try:
             self._load()
         except BaseLoadFailed as error:
+            self.close()
             raise BaseLoadFailed(f"{where}: {error.detail}") from error
         except Exception as error:
+            self.close()
             source = self._entry.path or self._entry.repo
             raise BaseLoadFailed(f"{where}: {source}: {error}") from error
 
@@ -90,7 +102,9 @@ class DiffusersEngine:
 
     def resident(self) -> Collection[str]:
         """The adapters in host memory by content, which is their SHA-256 unless PEFT adds to it."""
-        return self._rack.resident() if self._rack else ()
+        # The fetcher asks too, while another base may take this one's place.
+        rack = self._rack
+        return rack.resident() if rack else ()
 
     def placement(self) -> str:
         """Where the pristine weights lie, one of `Placement`."""
@@ -103,28 +117,49 @@ class DiffusersEngine:
         """
         guarded(lambda: self._loaded_rack().check())
 
-    def close(self) -> None:
-        """Gives back the device's memory."""
-        self._pipe, self._rack, self._graphs = None, None, None
+    def footprint(self) -> int:
+        """Host memory that it can be parked in, bytes; 0 if it cannot be."""
+        return self._stay.size if self._stay else 0
+
+    def park(self, *, free: bool = False) -> None:
+        """Lets another base have the device, with its recorded steps; with `free` its memory too.
+
+        Raises: OutOfMemory, EngineFailed; it can only be closed then.
+        """
+        guarded(lambda: self._loaded_rack().activate(()))
         self._prompts.clear()
-        gc.unfreeze()
-        gc.collect()
-        if self._device.type == "cuda":
-            torch.cuda.empty_cache()
+        if self._stay:
+            guarded(partial(self._stay.leave, free=free))
+
+    def unpark(self) -> None:
+        """Is on the device again, bare.
+
+        Raises: OutOfMemory, EngineFailed; it can only be closed then.
+        """
+        if self._stay:
+            guarded(self._stay.enter)
+
+    def close(self) -> None:
+        """Gives back the device's memory.
+
+        Raises: DeviceFault.
+        """
+        guarded(self._close)
 
     def generate(self, spec: JobSpec, on_step: OnStep, source: Image | None = None) -> Generation:
-        """Makes `num_images` pictures, image i with seed + i, each on its own.
+        """Makes `num_images` pictures, image i with seed + i, together where that pays.
 
-        So a picture does not depend on how many were asked for. Raises: BadPicture, OutOfMemory,
-        EngineFailed, and what `on_step` raises; the pipeline stays usable.
+        On a CPU each on its own, so that it does not depend on how many were asked for. Returns
+        while a GPU decodes the last one. Raises: OutOfMemory, EngineFailed, and what `on_step`
+        raises; the pipeline stays usable.
         """
         try:
             return guarded(lambda: self._generate(spec, on_step, source))
         except OutOfMemory as error:
-            if self._graphs is None or not self._graphs.count:
+            together = spec.num_images > 1 and self._batching.give_up(size_of(spec))
+            if not self._forget_steps() and not together:
                 raise
-            log.warning("job again without its recorded steps: %s", error.detail)
-            self._graphs.release()
+            log.warning("job again, one by one, without recorded steps: %s", error.detail)
         return guarded(lambda: self._generate(spec, on_step, source))
 
     def _load(self) -> None:
@@ -133,43 +168,56 @@ class DiffusersEngine:
         self._device = pick_device(settings.device)
         if self._device.type == "cpu":
             torch.set_num_threads(settings.torch_threads)
-        folder = _folder(entry.path, entry.repo, entry.revision, entry.variant, settings)
-        if not (folder / INDEX).is_file():
-            raise BaseLoadFailed(f"{folder} has no {INDEX}, so it is not a diffusers pipeline")
-        index = diffusers.DiffusionPipeline.load_config(folder)
-        options: dict[str, Any] = {
-            "dtype": pick_dtype(
-                entry.dtype, self._device, has_transformer=bool(index.get("transformer"))
-            ),
-            "use_safetensors": True,
-            "local_files_only": True,
-        }
-        if entry.vae:
-            vae = _folder(entry.vae.path, entry.vae.repo, entry.vae.revision, None, settings)
-            options["vae"] = diffusers.AutoModel.from_pretrained(str(vae), **options)
-        # What the base was saved without, such as SD3's T5, must be said once more.
-        options |= {name: None for name, part in index.items() if part == [None, None]}
-        pipe = diffusers.DiffusionPipeline.from_pretrained(folder, variant=entry.variant, **options)
-        pipe.set_progress_bar_config(disable=True)
-        for name in entry.schedulers:
-            _require_scheduler(pipe.scheduler, name)
-        if entry.vae_tiling:
-            pipe.vae.enable_tiling()
+        # What is to be parked goes by way of the host's memory.
+        pipe = load_pipeline(entry, settings, self._device, directly=self._garage is None)
+        self._stay = self._garage.admit(pipe, entry) if self._garage else None
         self._pipe = pipe.to(self._device)
-        cache_bytes = settings.host_cache_mb << 20
-        rack = open_rack(self._pipe, self._device, entry.placement, cache_bytes)
+        rack = self._stay.rack if self._stay else self._open_rack()
         self._rack = TokenRack(rack, Vocabulary(self._pipe))
         self._prompts.install(self._pipe)
+        self._put_back = kept_decoder(self._pipe)
         budget = settings.graph_memory_mb << 20
-        self._graphs = quicken(self._pipe, self._device, entry.speed, rack.placement, budget)
+        self._code = kept_code(entry.id, entry.speed, self._device, settings.data_dir)
+        quick = (self._device, entry, rack.placement, budget, self._code)
+        self._graphs = quicken(self._pipe, *quick)
+        if self._garage and self._graphs:
+            self._garage.watch(self._graphs)
+        self._batching = batching_of(self._pipe, self._device, entry)
         # What a base is made of outlives every job: no later collection needs to look at it, which
         # takes 0.1 to 0.3 s and would fall into the reading of an adapter.
         gc.collect()
         gc.freeze()
 
+    def _close(self) -> None:
+        self._pipe, self._rack, self._graphs, self._stay = None, None, None, None
+        # It knows where weights are.
+        self._put_back = lambda: None
+        self._prompts.clear()
+        gc.unfreeze()
+        gc.collect()
+        if self._garage:
+            self._garage.dismiss(self._entry.id)
+        is_awake: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+        if self._device.type == "cuda" and is_awake:
+            # Here a lost device shows, which may be why it could not be loaded.
+            torch.cuda.synchronize(self._device)
+            torch.cuda.empty_cache()
+
+    def _forget_steps(self) -> int:
+        """Gives back the memory of recorded steps, parked bases' too; how many there were."""
+        if self._garage:
+            return self._garage.forget_graphs()
+        return self._graphs.release() if self._graphs else 0
+
+    def _open_rack(self) -> Rack:
+        cache_bytes = self._settings.host_cache_mb << 20
+        return open_rack(self._pipe, self._device, self._entry.placement, cache_bytes)
+
     def _loaded_rack(self) -> Rack:
         if self._rack is None:
             raise EngineFailed("load() was never called")
+        if self._stay and not self._stay.is_here:
+            raise EngineFailed("the base is parked")
         return self._rack
 
     def _generate(self, spec: JobSpec, on_step: OnStep, source: Image | None) -> Generation:
@@ -184,7 +232,6 @@ class DiffusersEngine:
             "prompt": spec.prompt,
             "num_inference_steps": spec.num_inference_steps,
             "guidance_scale": spec.guidance_scale,
-            "callback_on_step_end": StepWatch(spec.steps, on_step),
             "output_type": "pt",
         }
         if source:
@@ -192,7 +239,7 @@ class DiffusersEngine:
         # Some twins take the size of the picture instead.
         if source is None or "width" in parameters:
             arguments |= {"width": spec.width, "height": spec.height}
-        ignored = _why_negative_is_ignored(spec, pipe, parameters)
+        ignored = why_negative_is_ignored(spec, type(pipe).__name__, parameters)
         sequence = parameters.get("max_sequence_length")
         # The tokenizers of now: an adapter may have brought tokens.
         found = readers(self._pipe.components, sequence.default if sequence else None)
@@ -203,61 +250,45 @@ class DiffusersEngine:
             arguments["negative_prompt"] = spec.negative_prompt or None
         elif spec.negative_prompt:
             warnings.append(JobWarning(code="negative_prompt_ignored", detail=ignored))
-        seeds = range(spec.seed, spec.seed + spec.num_images)
-        pictures = [self._picture(pipe, arguments, spec.scheduler, seed) for seed in seeds]
-        return Generation(pictures, warnings)
+        watch, seeds = StepWatch(spec.steps, on_step), count(spec.seed)
+        coming = [
+            self._pictures(pipe, arguments, spec.scheduler, watch, [*islice(seeds, number)])
+            for number in self._parts(spec, arguments, on_step)
+        ]
+        if self._code:
+            self._code.keep()
+        return Generation(lambda: guarded(lambda: [*chain(*(made() for made in coming))]), warnings)
 
-    def _picture(
+    def _parts(self, spec: JobSpec, arguments: dict[str, Any], on_step: OnStep) -> Sequence[int]:
+        """How many of its pictures are denoised together each time."""
+        asked = arguments | {"width": spec.width, "height": spec.height}
+        tried: set[int] = set()
+
+        def step_s(number: int) -> float:
+            tried.add(number)
+            return guarded(lambda: step_time(self._pipe, asked, number, on_step))
+
+        parts = self._batching.parts(size_of(spec), spec.num_images, step_s)
+        if self._graphs and tried - {1, *parts}:
+            # Of batches that do not pay.
+            self._graphs.release()
+        return parts
+
+    def _pictures(
         self,
         pipe: diffusers.DiffusionPipeline,
         arguments: dict[str, Any],
         scheduler: str | None,
-        seed: int,
-    ) -> Picture:
+        watch: StepWatch,
+        seeds: Sequence[int],
+    ) -> Callable[[], Sequence[Picture]]:
         base = self._pipe.scheduler
         pipe.scheduler = fresh(base, scheduler)
         try:
-            # On the CPU, so that a seed means the same noise on every device.
-            made = pipe(generator=torch.Generator("cpu").manual_seed(seed), **arguments)
+            made = pipe(**seeded(arguments, seeds), callback_on_step_end=watch)
         finally:
             pipe.scheduler = base
-        image = picture_of(made.images)
-        flags = getattr(made, "nsfw_content_detected", None)
-        if any(flags or ()):
-            # Of what it flags, the base's own checker leaves a black picture.
-            return Picture(image, seed, True, "the base's own safety checker flagged it")
-        if image.getcolors(1):
-            raise BadPicture("every pixel of the picture is the same")
-        return Picture(image, seed, None if flags is None else False)
-
-
-def _why_negative_is_ignored(
-    spec: JobSpec, pipe: diffusers.DiffusionPipeline, parameters: Container[str]
-) -> str | None:
-    # Flux's own guidance is distilled: its negative prompt needs a second kind of guidance.
-    if "negative_prompt" not in parameters or "true_cfg_scale" in parameters:
-        return f"{type(pipe).__name__} takes no negative prompt"
-    if spec.guidance_scale <= 1:
-        return "a negative prompt has no effect unless guidance_scale is above 1"
-    return None
-
-
-def _folder(
-    path: Path | None,
-    repo: str | None,
-    revision: str | None,
-    variant: str | None,
-    settings: Settings,
-) -> Path:
-    if path is None:
-        return HubRepo(str(repo), revision, settings).folder(variant)
-    if not path.is_dir():
-        raise BaseLoadFailed(f"there is no folder {path}")
-    return path
-
-
-def _require_scheduler(base: diffusers.SchedulerMixin, name: str) -> None:
-    try:
-        fresh(base, name)
-    except EngineFailed as error:
-        raise BaseLoadFailed(f"schedulers: {error.detail}") from error
+            self._put_back()
+        images = sent(watch.latents, made.images)
+        flags = getattr(made, "nsfw_content_detected", None) or [None] * len(seeds)
+        return lambda: [looked_at(*one) for one in zip(images(), seeds, flags, strict=True)]

@@ -6,6 +6,8 @@ from collections import deque
 import torch
 from torch import Tensor
 
+from lorajobs.engine.block import Block
+
 
 class Room:
     """Some bytes; a pool has its own back when this object goes."""
@@ -33,7 +35,9 @@ class Pool:
     def __init__(self, size: int, *, pinned: bool) -> None:
         """`size` in bytes; `pinned` for copies that a GPU makes on its own."""
         self._pinned = pinned
-        self._block = self._new(size)
+        self._block = Block(size) if size else None
+        if self._block and pinned:
+            self._block.pin(torch.device("cuda"))
         self._free: list[Span] = [(0, size)]
         self._returned: deque[Span] = deque()
         self._lock = threading.Lock()
@@ -50,9 +54,9 @@ class Pool:
         with self._lock:
             self._take_back()
             for number, (start, end) in enumerate(self._free):
-                if end - start >= size:
+                if self._block and end - start >= size:
                     self._free[number] = start + size, end
-                    return Room(self._block[start : start + size], start, self._returned)
+                    return Room(self._block.bytes[start : start + size], start, self._returned)
         return Room(self._new(size))
 
     def _new(self, size: int) -> Tensor:

@@ -1,6 +1,6 @@
 """What of a prompt the text encoders will not read."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from lorajobs.jobs import AppliedLora, JobWarning
@@ -42,6 +42,16 @@ def truncations(spec: JobSpec, found: Iterable[Reader], *, negative: bool) -> li
         if (cut := _cut(reader, text))
     }
     return [JobWarning(code="prompt_truncated", detail=detail) for detail in cuts]
+
+
+def why_negative_is_ignored(spec: JobSpec, kind: str, parameters: Container[str]) -> str | None:
+    """Why a pipeline of this kind, called with these parameters, reads no negative prompt."""
+    # Flux's own guidance is distilled: its negative prompt needs a second kind of guidance.
+    if "negative_prompt" not in parameters or "true_cfg_scale" in parameters:
+        return f"{kind} takes no negative prompt"
+    if spec.guidance_scale <= 1:
+        return "a negative prompt has no effect unless guidance_scale is above 1"
+    return None
 
 
 def unspoken(spec: JobSpec, applied: Iterable[AppliedLora]) -> list[JobWarning]:

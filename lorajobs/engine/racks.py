@@ -41,7 +41,7 @@ def open_rack(
     if device.type == "cuda":
         # What the weights lay in before: other processes may want it, and so may large blocks.
         torch.cuda.empty_cache()
-    packer = Packer(reader, arena, _pool(device, cache_bytes))
+    packer = Packer(reader, arena, pool_for(device, cache_bytes))
     return InPlaceRack(arena, fuser_for(arena, device), HostCache(cache_bytes), packer, where)
 
 
@@ -57,7 +57,7 @@ def fuser_for(arena: Arena, device: torch.device) -> Fuser:
     return BatchedFuser(arena)
 
 
-def _pool(device: torch.device, cache_bytes: int) -> Pool:
+def pool_for(device: torch.device, cache_bytes: int) -> Pool:
     """Room for the adapters of a GPU; memory that need not be pinned is taken when it is needed."""
     if device.type != "cuda":
         return Pool(0, pinned=False)

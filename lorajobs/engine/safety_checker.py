@@ -8,6 +8,7 @@ import transformers
 from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
 from PIL.Image import Image
 
+from lorajobs.engine.attention import undisturbed
 from lorajobs.engine.device import guarded, pick_device, pick_dtype
 from lorajobs.engine.libraries import hush
 from lorajobs.engine.snapshot import HubRepo
@@ -64,9 +65,11 @@ class SafetyChecker:
         pixels = self._processor(list(images), return_tensors="pt").pixel_values
         # The model blackens what it flags in the pictures that it is given: none of ours.
         spare = torch.zeros(len(images), 1)
-        _, flagged = self._model(
-            clip_input=pixels.to(self._model.device, self._model.dtype), images=spare
-        )
+        # In the finisher's thread, while the next job denoises.
+        with undisturbed():
+            _, flagged = self._model(
+                clip_input=pixels.to(self._model.device, self._model.dtype), images=spare
+            )
         return [Flag(nsfw, "the safety checker flagged it" if nsfw else "") for nsfw in flagged]
 
 

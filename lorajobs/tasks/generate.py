@@ -1,7 +1,6 @@
 """The task that tickets name: one attempt at a claimed job."""
 
 import logging
-import os
 from typing import Any, ClassVar
 
 from celery import Celery, shared_task
@@ -36,7 +35,7 @@ class GenerateTask(TicketTask):
     bench: ClassVar[Bench]
 
 
-@shared_task(bind=True, base=GenerateTask, name=TASK, max_retries=None)
+@shared_task(bind=True, base=GenerateTask, name=TASK, max_retries=None, throws=(JobFailed,))
 def generate(self: GenerateTask, job_id: str, attempt: int, **_: Any) -> dict[str, str]:  # noqa: ANN401
     """Runs the attempt and tells Celery its end in Celery's terms, unless `told_by` does.
 
@@ -46,10 +45,8 @@ def generate(self: GenerateTask, job_id: str, attempt: int, **_: Any) -> dict[st
         with self.bench.busy:
             end = run(self.bench, Lease(job_id, attempt))
     except DeviceFault as error:
-        log.critical("the device failed, so the child ends: %s", error)
-        # What is made needs no device any more.
-        self.bench.finisher.close()
-        os._exit(1)
+        self.bench.finisher.end_process(error)
+        raise
     if end is None:
         return {"status": "finishing"}
     ending, reason = end

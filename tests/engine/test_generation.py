@@ -196,6 +196,15 @@ def test_nothing_works_before_load() -> None:
         made(cold)
 
 
+def test_a_picture_may_be_read_after_the_next_one_was_begun(engine: DiffusersEngine) -> None:
+    bare, styled = pixels(engine), pixels(engine, demo("soft3d"))
+    engine.apply([])
+    first = engine.generate(a_spec(**QUICK), lambda step: None)
+    engine.apply([demo("soft3d")])
+    second = engine.generate(a_spec(**QUICK), lambda step: None)
+    assert [made.pictures[0].image.tobytes() for made in (second, first)] == [styled, bare]
+
+
 def test_adapters_are_staged_beside_a_generation(engine: DiffusersEngine) -> None:
     engine.apply([])
     bare, styled = pixels(engine), pixels(engine, demo("soft3d"))

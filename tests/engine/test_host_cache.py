@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 
 from lorajobs.engine.blob import Packed
-from lorajobs.engine.host_cache import HostCache
+from lorajobs.engine.host_cache import HostCache, Shelf
 from lorajobs.engine.layer import LowRank
 from lorajobs.engine.packer import Packer
 from lorajobs.engine.pool import Pool, Room
@@ -27,6 +27,25 @@ def test_what_does_not_fit_goes_unless_it_is_held() -> None:
     cache.get("new", lambda: packed(100))
     assert ("old" in cache, "middle" in cache, "new" in cache) == (True, False, True)
     assert cache.used == 200
+
+
+def test_bases_share_a_cache_but_no_adapter() -> None:
+    cache = HostCache(budget=250)
+    one, other = Shelf(cache, "one"), Shelf(cache, "other")
+    mine, theirs = packed(100), packed(100)
+    assert one.get("same", lambda: mine) is mine
+    assert other.get("same", lambda: theirs) is theirs
+    assert (one.names(), other.names()) == (["same"], ["same"])
+    one.hold(["same"])
+    # Within one budget: what the other base has goes for it.
+    one.get("more", lambda: packed(100))
+    assert (sorted(one.names()), list(other.names())) == (["more", "same"], [])
+    other.get("again", lambda: packed(50))
+    one.clear()
+    assert (list(one.names()), list(other.names())) == (["same"], ["again"])
+    one.hold(())
+    one.clear()
+    assert cache.used == 50
 
 
 def test_what_is_no_longer_held_goes_once_the_budget_is_exceeded() -> None:

@@ -96,7 +96,7 @@ def test_a_base_with_its_own_checker_loses_only_the_flagged_picture(tmp_path: Pa
     assert [picture.nsfw for picture in plain.pictures] == [None, None]
     images = [picture.image for picture in plain.pictures]
     whole = _with_checker(bare, tmp_path / "whole", images)
-    made = screened(_made(whole), None)
+    made = screened(_made(whole).pictures, None)
     assert [picture.nsfw for picture in made.pictures] == [False, True]
     assert [warning.code for warning in made.warnings] == ["picture_withheld"]
     assert made.warnings[0].detail.startswith("picture 1 is withheld: the base's own")

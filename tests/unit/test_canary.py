@@ -5,6 +5,7 @@ import threading
 import pytest
 
 from lorajobs.canary import Canary
+from lorajobs.engine.base import DeviceFault
 from lorajobs.errors import BaseCorrupt, OutOfMemory
 
 
@@ -22,17 +23,20 @@ class Weights:
             raise self.error
 
 
-def watch(weights: Weights) -> tuple[Canary, threading.Lock, list[bool]]:
-    """A canary, the lock that a job holds, and whether the lock was held at each end."""
-    busy, ends = threading.Lock(), list[bool]()
-    return Canary(weights, busy, 60, lambda: ends.append(busy.locked())), busy, ends
+def watch(weights: Weights) -> tuple[Canary, threading.Lock, list[object]]:
+    """A canary, the lock that a job holds, and what it told.
+
+    At its end that is whether the lock was held.
+    """
+    busy, told = threading.Lock(), list[object]()
+    return Canary(weights, busy, 60, lambda: told.append(busy.locked()), told.append), busy, told
 
 
 def test_sound_weights_are_left_alone() -> None:
     weights = Weights()
-    canary, busy, ends = watch(weights)
+    canary, busy, told = watch(weights)
     assert canary.look()
-    assert (weights.looks, ends, busy.locked()) == (1, [], False)
+    assert (weights.looks, told, busy.locked()) == (1, ["sound"], False)
 
 
 def test_it_does_not_look_while_a_job_runs() -> None:
@@ -48,15 +52,24 @@ def test_damaged_weights_end_the_process_before_another_job_can_begin(
 ) -> None:
     weights = Weights()
     weights.error = BaseCorrupt("unet.0 is not the base with its adapters")
-    canary, _, ends = watch(weights)
+    canary, _, told = watch(weights)
     assert not canary.look()
-    assert ends == [True]
+    # Told first: nothing comes after the end.
+    assert told == ["corrupt", True]
     assert "unet.0" in caplog.text
+
+
+def test_a_lost_device_ends_the_process_too() -> None:
+    weights = Weights()
+    weights.error = DeviceFault("CUDA error: an illegal memory access was encountered")
+    canary, _, told = watch(weights)
+    assert not canary.look()
+    assert told == ["failed", True]
 
 
 def test_a_look_that_fails_for_another_reason_ends_nothing() -> None:
     weights = Weights()
     weights.error = OutOfMemory("no room")
-    canary, busy, ends = watch(weights)
+    canary, busy, told = watch(weights)
     assert not canary.look()
-    assert (ends, busy.locked()) == ([], False)
+    assert (told, busy.locked()) == (["failed"], False)

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from lorajobs.engine.base import DeviceFault
 from lorajobs.errors import StoreUnavailable
 from lorajobs.finisher import Finisher
 from lorajobs.jobs import Lease
@@ -130,6 +131,27 @@ def test_an_end_that_fails_frees_its_place(store: Renewals) -> None:
         made.take(ONE, fail)
         made.take(TWO, work)
     assert work.ended
+
+
+def test_a_fault_of_the_device_ends_the_process_once_the_others_are_done(store: Renewals) -> None:
+    def fault() -> None:
+        raise DeviceFault("an illegal memory access")
+
+    work, ended = Work(), threading.Event()
+    done: list[bool] = []
+
+    def end(_: int) -> None:
+        done.append(work.ended)
+        ended.set()
+
+    made = Finisher(store, 2, renew_s=0.001, patience_s=60, end=end)
+    made.take(ONE, work)
+    made.take(TWO, fault)
+    assert work.begun.wait(WAIT_S)
+    assert not ended.is_set()
+    work.may_end.set()
+    assert ended.wait(WAIT_S)
+    assert done == [True]
 
 
 def test_closing_waits_for_all_that_was_taken(store: Renewals) -> None:

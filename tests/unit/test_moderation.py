@@ -8,10 +8,8 @@ import pytest
 from PIL import Image
 from PIL.Image import Image as Picture
 
-from lorajobs.engine.base import Generation
 from lorajobs.engine.base import Picture as Made
 from lorajobs.errors import ConfigError, OutOfMemory
-from lorajobs.jobs import JobWarning
 from lorajobs.moderation import (
     Flag,
     ImageChecker,
@@ -69,14 +67,11 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     )
 
 
-def made(*nsfw: bool | None) -> Generation:
+def made(*nsfw: bool | None) -> list[Made]:
     """Pictures of rising size, with what the base's own checker has said of them."""
-    warned = [JobWarning(code="prompt_truncated", detail="d")]
     images = [Image.new("RGB", (side, side)) for side in SIDES]
     flags = nsfw or (None, None, None)
-    return Generation(
-        [Made(i, n, f) for n, (i, f) in enumerate(zip(images, flags, strict=True))], warned
-    )
+    return [Made(i, n, f) for n, (i, f) in enumerate(zip(images, flags, strict=True))]
 
 
 @pytest.mark.usefixtures("package")
@@ -86,7 +81,6 @@ def test_an_installed_image_checker_is_made_with_the_settings() -> None:
     got = screened(made(), image_checker(settings))
     assert [picture.nsfw for picture in got.pictures] == [False, True, False]
     assert [(w.code, w.detail) for w in got.warnings] == [
-        ("prompt_truncated", "d"),
         ("picture_withheld", "picture 1 is withheld: as wide as it is"),
     ]
     require_any(got.pictures)
@@ -125,8 +119,7 @@ def test_nobody_looks_unless_a_setting_says_who() -> None:
     assert image_checker(settings) is None
     require_image_checker(settings)
     PromptGate.of(settings).admit(a_spec(prompt="anything"))
-    got = screened(made(), None)
-    assert got == made()
+    assert screened(made(), None) == (made(), [])
 
 
 @pytest.mark.usefixtures("package")
@@ -219,7 +212,7 @@ def test_what_the_base_has_flagged_is_not_asked_for_again() -> None:
     got = screened(made(True, False, None), checker)
     assert checker.seen == SIDES[1:]
     assert [picture.nsfw for picture in got.pictures] == [True, False, False]
-    assert screened(made(True, True, True), checker).pictures == made(True, True, True).pictures
+    assert screened(made(True, True, True), checker).pictures == made(True, True, True)
     assert checker.seen == SIDES[1:]
 
 

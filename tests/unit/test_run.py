@@ -1,13 +1,16 @@
 """What is made once is not made again: not for a ticket that came back, nor for an outage."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from lorajobs.attempt import Bench
 from lorajobs.bases import Bases
 from lorajobs.ending import Ending
-from lorajobs.errors import UploadFailed
+from lorajobs.engine.base import Generation, Picture
+from lorajobs.engine.paint import PaintEngine
+from lorajobs.errors import BadPicture, UploadFailed
 from lorajobs.finisher import Finisher
 from lorajobs.jobs import Lease
 from lorajobs.report import AttemptReport
@@ -81,3 +84,22 @@ def test_a_worker_that_must_stop_waits_for_no_object_store(tmp_path: Path) -> No
     objects.on_refusal = lambda: shop.page.ask_stop(0.0)
     assert shop.run(a_job(), objects=objects)[0] is Ending.REQUEUED
     assert objects.refusals == 2
+
+
+def test_a_job_fails_by_a_picture_that_comes_broken(tmp_path: Path) -> None:
+    class Breaking(PaintEngine):
+        def generate(self, *asked: Any) -> Generation:
+            made = super().generate(*asked)
+
+            def develop() -> Sequence[Picture]:
+                raise BadPicture("every pixel of the picture is the same")
+
+            return Generation(develop, made.warnings)
+
+    shop, engine, job = Shop(tmp_path), Breaking(), a_job()
+    engine.load()
+    assert shop.run(job, engine=engine)[0] is Ending.FAILED
+    got = shop.store.get(job.id)
+    assert got.error is not None
+    assert got.error.code == "bad_picture"
+    assert got.outputs == ()

@@ -97,7 +97,7 @@ def test_what_the_bases_own_checker_blackened_is_withheld_without_any_setting(sh
             made = super().generate(*asked)
             first, second = made.pictures
             black = first._replace(image=first.image.point(lambda value: 0), nsfw=True)
-            return Generation([black, second._replace(nsfw=False)], made.warnings)
+            return Generation(lambda: [black, second._replace(nsfw=False)], made.warnings)
 
     engine = Blackening()
     engine.load()

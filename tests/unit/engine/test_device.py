@@ -7,7 +7,7 @@ import torch
 
 from lorajobs.engine.base import DeviceFault
 from lorajobs.engine.device import guarded
-from lorajobs.errors import EngineFailed, JobCanceled, OutOfMemory
+from lorajobs.errors import EngineFailed, JobCanceled, LeaseLost, OutOfMemory, WorkerStopping
 
 
 def raising(error: Exception) -> Callable[[], None]:
@@ -30,6 +30,8 @@ def raising(error: Exception) -> Callable[[], None]:
         (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), EngineFailed),
         (ValueError("CUDA error: only in its text"), EngineFailed),
         (JobCanceled(), JobCanceled),
+        (LeaseLost(), LeaseLost),
+        (WorkerStopping(), WorkerStopping),
     ],
 )
 def test_each_error_is_what_it_says(error: Exception, meaning: type[Exception]) -> None:

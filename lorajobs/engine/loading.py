@@ -1,0 +1,68 @@
+"""Loads the pipeline of a base with diffusers, from a folder or the hub."""
+
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+
+from lorajobs.catalog import ModelEntry
+from lorajobs.engine.device import pick_dtype
+from lorajobs.engine.scheduler import fresh
+from lorajobs.engine.snapshot import INDEX, HubRepo
+from lorajobs.errors import BaseLoadFailed, EngineFailed
+from lorajobs.settings import Settings
+
+
+def load_pipeline(
+    entry: ModelEntry, settings: Settings, device: torch.device, *, directly: bool
+) -> diffusers.DiffusionPipeline:
+    """A base in the precision for this device, in the host's memory.
+
+    `directly` lets it lie on a GPU already. Raises: BaseLoadFailed, and what diffusers raises.
+    """
+    folder = _folder(entry.path, entry.repo, entry.revision, entry.variant, settings)
+    if not (folder / INDEX).is_file():
+        raise BaseLoadFailed(f"{folder} has no {INDEX}, so it is not a diffusers pipeline")
+    index = diffusers.DiffusionPipeline.load_config(folder)
+    options: dict[str, Any] = {
+        "dtype": pick_dtype(entry.dtype, device, has_transformer=bool(index.get("transformer"))),
+        "use_safetensors": True,
+        "local_files_only": True,
+    }
+    if entry.vae:
+        vae = _folder(entry.vae.path, entry.vae.repo, entry.vae.revision, None, settings)
+        options["vae"] = diffusers.AutoModel.from_pretrained(str(vae), **options)
+    if directly and device == torch.device("cuda"):
+        # Straight to where it belongs: a third faster than by way of the host's own memory.
+        options["device_map"] = "cuda"
+    # What the base was saved without, such as SD3's T5, must be said once more.
+    options |= {name: None for name, part in index.items() if part == [None, None]}
+    pipe = diffusers.DiffusionPipeline.from_pretrained(folder, variant=entry.variant, **options)
+    pipe.set_progress_bar_config(disable=True)
+    for name in entry.schedulers:
+        _require_scheduler(pipe.scheduler, name)
+    if entry.vae_tiling:
+        pipe.vae.enable_tiling()
+    return pipe
+
+
+def _folder(
+    path: Path | None,
+    repo: str | None,
+    revision: str | None,
+    variant: str | None,
+    settings: Settings,
+) -> Path:
+    if path is None:
+        return HubRepo(str(repo), revision, settings).folder(variant)
+    if not path.is_dir():
+        raise BaseLoadFailed(f"there is no folder {path}")
+    return path
+
+
+def _require_scheduler(base: diffusers.SchedulerMixin, name: str) -> None:
+    try:
+        fresh(base, name)
+    except EngineFailed as error:
+        raise BaseLoadFailed(f"schedulers: {error.detail}") from error
