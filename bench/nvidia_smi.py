@@ -6,21 +6,22 @@ import time
 from types import TracebackType
 from typing import Self
 
-_COMMAND = ("nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits", "-lms")
+_QUERY = ("--query-gpu=index,utilization.gpu", "--format=csv,noheader,nounits")
 _EVERY_MS = 100
 
 
 class NvidiaSmi:
-    """Asks for the first GPU's utilisation, again and again; says nothing without the program."""
+    """Asks for every GPU's utilisation, again and again; says nothing without the program."""
 
     def __init__(self) -> None:
-        self._told: list[tuple[float, float]] = []
+        #: when, which GPU, percent
+        self._told: list[tuple[float, int, float]] = []
         self._process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Self:
         try:
             self._process = subprocess.Popen(
-                [*_COMMAND, str(_EVERY_MS), "--id=0"], stdout=subprocess.PIPE, text=True
+                ["nvidia-smi", *_QUERY, "-lms", str(_EVERY_MS)], stdout=subprocess.PIPE, text=True
             )
         except FileNotFoundError:
             return self
@@ -41,14 +42,18 @@ class NvidiaSmi:
             if self._process.stdout:
                 self._process.stdout.close()
 
-    def mean(self, begin: float, end: float) -> float | None:
-        """The share of that time in which a kernel ran, by its samples; None without any."""
-        found = [share for at, share in self._told if begin <= at <= end]
+    def mean(self, begin: float, end: float, gpus: int = 1) -> float | None:
+        """The share of that time in which a kernel ran, by its samples; None without any.
+
+        It is that of the first `gpus`, as the program counts them, together.
+        """
+        found = [share for at, gpu, share in self._told if begin <= at <= end and gpu < gpus]
         return sum(found) / len(found) / 100 if found else None
 
     def _read(self) -> None:
         assert self._process
         assert self._process.stdout
         for text in self._process.stdout:
-            if text.strip().isdigit():
-                self._told.append((time.time(), float(text)))
+            gpu, _, share = text.strip().partition(", ")
+            if share.isdigit():
+                self._told.append((time.time(), int(gpu), float(share)))

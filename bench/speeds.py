@@ -16,6 +16,7 @@ from rich.console import Console
 
 from bench import sdxl
 from bench.report import Goal, Part, at_most, median, show, show_goals
+from bench.stopwatch import Stopwatch
 from lorajobs.catalog import ModelEntry
 from lorajobs.engine.base import LocalAdapter
 from lorajobs.engine.pipeline import DiffusersEngine
@@ -48,7 +49,7 @@ class Made(NamedTuple):
     """A picture and when it was made, seconds."""
 
     image: Image
-    #: from the call to its end, and from the first step on
+    #: from the call to the picture in memory, and from the first step's begin to the decode's end
     whole: float
     denoised: float
 
@@ -74,23 +75,26 @@ class Row(NamedTuple):
 class Bed:
     """A saved base and adapters of several ranks."""
 
-    def __init__(self, scale: Scale, device: torch.device, folder: Path) -> None:
+    def __init__(
+        self, scale: Scale, device: torch.device, folder: Path, data_dir: Path | None = None
+    ) -> None:
+        """`data_dir` keeps compiled code for the next call; without it, it goes with the folder."""
         self.scale = scale
         self.device = device
-        self._base = folder / "base"
-        sdxl.save(scale.size, device, getattr(torch, scale.dtype), self._base)
+        self.base = folder / "base"
+        sdxl.save(scale.size, device, getattr(torch, scale.dtype), self.base)
         pipe = sdxl.pipeline(scale.size, device, getattr(torch, scale.dtype))
         targets = sdxl.linears(pipe, encoders=True)
         self.adapters: list[LocalAdapter] = []
         for rank in RANKS:
             path = sdxl.adapter_file(folder / f"r{rank}.safetensors", targets, rank, rank, device)
             self.adapters.append(sdxl.local(path))
-        self._settings = Settings(data_dir=folder, device=device.type)
+        self.settings = Settings(data_dir=data_dir or folder, device=device.type)
 
     def engine(self, speed: str) -> DiffusersEngine:
         """The real one, loaded."""
-        entry = ModelEntry(id="sdxl", path=self._base, dtype=self.scale.dtype, speed=speed)
-        engine = DiffusersEngine(entry, self._settings)
+        entry = ModelEntry(id="sdxl", path=self.base, dtype=self.scale.dtype, speed=speed)
+        engine = DiffusersEngine(entry, self.settings)
         engine.load()
         return engine
 
@@ -106,14 +110,14 @@ class Bed:
         )
 
 
-def picture(engine: DiffusersEngine, spec: JobSpec) -> Made:
-    """Makes one; the first step is told once it is done, so a step's time is added."""
-    told: list[float] = []
+def picture(engine: DiffusersEngine, spec: JobSpec, watch: Stopwatch) -> Made:
+    """Makes one, under a stopwatch that was put on the engine's pipeline."""
     begun = time.perf_counter()
-    made = engine.generate(spec, lambda _: told.append(time.perf_counter()))
+    pictures = engine.generate(spec, lambda _: None).pictures
     ended = time.perf_counter()
-    step = (told[-1] - told[0]) / max(1, len(told) - 1)
-    return Made(made.pictures[0].image, ended - begun, ended - told[0] + step)
+    turn = watch.turn(spec.seed)()
+    first = min(span.begin for span in turn.spans if span.kind == "denoise")
+    return Made(pictures[0].image, ended - begun, turn.end - first)
 
 
 def measure(bed: Bed, speeds: Sequence[str], say: Callable[[str], object]) -> Sequence[Row]:
@@ -123,9 +127,10 @@ def measure(bed: Bed, speeds: Sequence[str], say: Callable[[str], object]) -> Se
     for speed in speeds:
         begun = time.perf_counter()
         engine = bed.engine(speed)
+        watch = Stopwatch(engine._pipe, bed.device)
         say(f"{speed}: loaded in {time.perf_counter() - begun:.1f} s")
         for pixels in bed.scale.pixels:
-            rows.append(_row(bed, engine, speed, pixels, eager))
+            rows.append(_row(bed, engine, watch, speed, pixels, eager))
             say(" ".join(rows[-1].cells()))
         engine.close()
         del engine
@@ -135,6 +140,7 @@ def measure(bed: Bed, speeds: Sequence[str], say: Callable[[str], object]) -> Se
 def _row(
     bed: Bed,
     engine: DiffusersEngine,
+    watch: Stopwatch,
     speed: str,
     pixels: int,
     eager: dict[tuple[int, int], Image],
@@ -143,13 +149,13 @@ def _row(
     if on_gpu:
         torch.cuda.reset_peak_memory_stats()
     engine.apply([])
-    first = picture(engine, bed.spec(pixels, 0)).whole
+    first = picture(engine, bed.spec(pixels, 0), watch).whole
     found, furthest = [], 0
     # One recording must serve them all.
     sets: list[list[LocalAdapter]] = [[], *([adapter] for adapter in bed.adapters)]
     for number in range(bed.scale.times):
         engine.apply(sets[number % len(sets)])
-        made = picture(engine, bed.spec(pixels, number))
+        made = picture(engine, bed.spec(pixels, number), watch)
         found.append(made)
         apart = ImageChops.difference(made.image, eager.setdefault((pixels, number), made.image))
         furthest = max(furthest, *(most for _, most in cast(Bytes, apart.getextrema())))
@@ -163,7 +169,7 @@ def part(bed: Bed, rows: Sequence[Row]) -> Part:
     figures = {f"{row.speed}_{row.pixels}": row._asdict() for row in rows}
     most = max(bed.scale.pixels)
     goals: list[Goal] = []
-    for row in rows if bed.scale is FULL else ():
+    for row in rows if bed.scale.size is FULL.size else ():
         if row.pixels == most and row.speed in MOST_S:
             what = f"{row.speed}: first step to decoded picture, {most} px, s"
             goals.append(at_most(what, round(row.denoised, 3), MOST_S[row.speed]))
@@ -184,12 +190,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command; 1 if a target was missed."""
     parser = argparse.ArgumentParser(prog="python -m bench.speeds", description=__doc__)
     parser.add_argument("--speeds", nargs="+", default=["eager", "auto"], metavar="SPEED")
+    parser.add_argument("--pixels", nargs="+", type=int, help="edges of the pictures")
+    parser.add_argument("--data-dir", type=Path, help="where compiled code stays for another call")
     args = parser.parse_args(argv)
     on_gpu = torch.cuda.is_available()
     console = Console(width=200)
     with tempfile.TemporaryDirectory(prefix="lorajobs-bench-") as folder:
         device = torch.device("cuda" if on_gpu else "cpu")
-        bed = Bed(FULL if on_gpu else SMALL, device, Path(folder))
+        scale = FULL if on_gpu else SMALL
+        scale = scale._replace(pixels=args.pixels or scale.pixels)
+        bed = Bed(scale, device, Path(folder), args.data_dir)
         made = part(bed, measure(bed, args.speeds, console.print))
     show(made, console)
     show_goals(made.goals, console)

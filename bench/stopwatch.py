@@ -10,7 +10,7 @@ import torch
 
 from bench.turns import Span, Turn, line
 from lorajobs.engine.arena import Slots
-from lorajobs.engine.base import Generation, LocalAdapter, OnStep
+from lorajobs.engine.base import Generation, LocalAdapter, OnStep, Picture
 from lorajobs.engine.fuse import Fuser, Plan, Work
 from lorajobs.engine.inplace import InPlaceRack
 from lorajobs.engine.pipeline import DiffusersEngine
@@ -51,10 +51,24 @@ class Clock:
         return float(self._began + self._first.elapsed_time(moment) / 1000)
 
 
+def reserved_gb(device: torch.device) -> float:
+    """The most of a device's memory that this process has held so far, GB; 0 on a CPU."""
+    held = torch.cuda.max_memory_reserved(device) if device.type == "cuda" else 0
+    return round(held / 1e9, 2)
+
+
+def limit_memory(gigabytes: float) -> None:
+    """Lets this process take so much of its GPU at most, before it has taken any; 0: all."""
+    if gigabytes:
+        total = torch.cuda.get_device_properties(0).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(1.0, gigabytes * 1e9 / total), 0)
+
+
 class Stopwatch:
     """Times a pipeline's encoders, denoiser and decoder, and what else it is asked to."""
 
     def __init__(self, pipe: Any, device: torch.device) -> None:  # noqa: ANN401
+        self._device = device
         self._clock = Clock(device)
         self._spans: list[tuple[str, Moment, Moment]] = []
         self._marks: dict[str, float] = {}
@@ -81,13 +95,16 @@ class Stopwatch:
         """Notes that the host is at some stage now."""
         self._marks[name] = time.time()
 
-    def turn(self, seed: int) -> Turn:
-        """What was noted since the last turn; the device must have done it, or is waited for."""
-        seconds = self._clock.seconds
-        spans = [Span(kind, seconds(begin), seconds(end)) for kind, begin, end in self._spans]
-        turn = Turn(seed, spans, dict(self._marks))
-        self._spans.clear()
-        return turn
+    def turn(self, seed: int) -> Callable[[], Turn]:
+        """What was noted since the last turn; what is returned waits until the device did it."""
+        noted, marks, seconds = self._spans, dict(self._marks), self._clock.seconds
+        self._spans = []
+
+        def done() -> Turn:
+            spans = [Span(kind, seconds(begin), seconds(end)) for kind, begin, end in noted]
+            return Turn(seed, spans, marks, reserved_gb(self._device))
+
+        return done
 
 
 class TimedFuser:
@@ -135,5 +152,11 @@ class TimedEngine(DiffusersEngine):
         self._watch.mark("generate")
         made = super().generate(spec, on_step, source)
         self._watch.mark("made")
-        self._out.write(line(self._watch.turn(spec.seed)))
-        return made
+        turn = self._watch.turn(spec.seed)
+
+        def develop() -> Sequence[Picture]:
+            pictures = made.pictures
+            self._out.write(line(turn()))
+            return pictures
+
+        return Generation(develop, made.warnings)

@@ -26,6 +26,8 @@ class Turn(NamedTuple):
     spans: Sequence[Span]
     #: `apply`, `generate` and `made`
     marks: Mapping[str, float]
+    #: the most of the device's memory that the process has held so far, GB
+    reserved_gb: float = 0.0
 
     @property
     def begin(self) -> float:
@@ -55,11 +57,13 @@ class Gap(NamedTuple):
 
     #: of the second picture
     seed: int
-    #: the first one's bytes come from the device, and are looked at
+    #: until the host is done with the first one: the usual way, its bytes come from the device and
+    #: are looked at; ours is below 0 by as much as the host is ahead of the device
     out: float
     #: from its engine call's end to the next one's begin: queue, store, files
     handover: float
-    #: until the next work: an adapter read into memory, a prompt made into tokens
+    #: until the next work: an adapter read into memory, a prompt made into tokens, what else the
+    #: device has to do
     before: float
 
     @property
@@ -75,7 +79,7 @@ def read(path: Path) -> Sequence[Turn]:
 
 def line(turn: Turn) -> str:
     """A turn as one line of a file."""
-    return json.dumps([turn.seed, turn.spans, turn.marks]) + "\n"
+    return json.dumps([turn.seed, turn.spans, turn.marks, turn.reserved_gb]) + "\n"
 
 
 def busy_s(spans: Iterable[Span]) -> float:
@@ -97,6 +101,8 @@ def _gap(one: Turn, other: Turn) -> Gap:
     return Gap(other.seed, made - one.end, applied - made, other.begin - applied)
 
 
-def _turn(row: tuple[int, Sequence[tuple[str, float, float]], Mapping[str, float]]) -> Turn:
-    seed, spans, marks = row
-    return Turn(seed, [Span(*span) for span in spans], marks)
+def _turn(
+    row: tuple[int, Sequence[tuple[str, float, float]], Mapping[str, float], float],
+) -> Turn:
+    seed, spans, marks, reserved_gb = row
+    return Turn(seed, [Span(*span) for span in spans], marks, reserved_gb)

@@ -41,6 +41,9 @@ class UsualWay:
         self._bed = bed
         self._objects = objects
         scale = bed.scale
+        if scale.device == "cuda":
+            # The bed was made in this process.
+            torch.cuda.reset_peak_memory_stats()
         self._pipe = DiffusionPipeline.from_pretrained(bed.base, dtype=getattr(torch, scale.dtype))
         self._pipe.set_progress_bar_config(disable=True)
         self._pipe.to(scale.device)
@@ -62,7 +65,7 @@ class UsualWay:
                 if wish.adapter != self._active:
                     swaps.append(self._change(wish.adapter))
                 image = self._picture(wish)
-                turns.append(self._watch.turn(wish.seed))
+                turns.append(self._watch.turn(wish.seed)())
                 if threaded:
                     uploads.append(pool.submit(self._upload, image, wish, output))
                 else:

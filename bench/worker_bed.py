@@ -1,7 +1,10 @@
 """What the worker is measured on: a base of SDXL's architecture, adapters, jobs by Zipf."""
 
 import gc
+import hashlib
 import random
+import shutil
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +14,8 @@ import torch
 from bench import sdxl
 from bench.demand import name_of, zipf
 
-BASE = "sdxl"
+#: Two bases of the same files.
+BASE, OTHER = "sdxl", "other"
 GUIDANCE = 5.0
 #: Diffusers' own names, and Kohya's.
 SPELLINGS = (sdxl.PEFT, sdxl.TRAINERS[-1])
@@ -38,6 +42,8 @@ class Scale(NamedTuple):
     times: int
     #: whether a second worker is started, which has the adapters on the disk alone
     restart: bool
+    #: of the GPU's memory that a process may take, GB; 0: all
+    memory_gb: float = 0
 
 
 FULL = Scale(
@@ -51,7 +57,7 @@ FULL = Scale(
     jobs=100,
     theirs=25,
     best=10,
-    times=8,
+    times=6,
     restart=True,
 )
 SMALL = Scale(
@@ -73,9 +79,11 @@ SMALL = Scale(
 class Wish(NamedTuple):
     """What a client asks for."""
 
+    #: none if it is empty
     adapter: str
     pixels: int
     seed: int
+    model: str = BASE
 
     @property
     def prompt(self) -> str:
@@ -112,34 +120,48 @@ class Bed:
         """Where an adapter lies."""
         return self.folder / f"{adapter}.safetensors"
 
+    def limit(self, gigabytes: float) -> None:
+        """Lets the next workers take so much of the GPU's memory."""
+        self.scale = self.scale._replace(memory_gb=gigabytes)
+
+    def bring(self, adapter: str) -> float:
+        """Seconds in which its file is copied and hashed: what no download from here saves."""
+        begun, copy = time.perf_counter(), self.folder / "copy"
+        shutil.copyfile(self.file(adapter), copy)
+        with copy.open("rb") as file:
+            hashlib.file_digest(file, "sha256")
+        copy.unlink()
+        return time.perf_counter() - begun
+
     def wishes(self, count: int, pixels: int, seed: int = 0) -> Sequence[Wish]:
         """Jobs by Zipf(1), always the same for a seed."""
         shares = zipf(len(self.names))
         drawn = random.Random(seed).choices(self.names, shares, k=count)
         return [self.wish(name, pixels) for name in drawn]
 
-    def wish(self, adapter: str, pixels: int) -> Wish:
+    def wish(self, adapter: str, pixels: int, model: str = BASE) -> Wish:
         """One job; no other has its seed."""
         self._seed += 1
-        return Wish(adapter, pixels, self._seed)
+        return Wish(adapter, pixels, self._seed, model)
 
     def body(self, wish: Wish) -> dict[str, Any]:
         """The same as a request."""
         return {
-            "model": BASE,
+            "model": wish.model,
             "prompt": wish.prompt,
             "width": wish.pixels,
             "height": wish.pixels,
             "num_inference_steps": self.scale.steps,
             "guidance_scale": GUIDANCE,
             "seed": wish.seed,
-            "loras": [{"id": wish.adapter}],
+            "loras": [{"id": wish.adapter}] if wish.adapter else [],
         }
 
     def _catalog(self) -> str:
         tables = [
-            f'[models.{BASE}]\npath = "{self.base}"\ndtype = "{self.scale.dtype}"\n'
+            f'[models.{base}]\npath = "{self.base}"\ndtype = "{self.scale.dtype}"\n'
             "limits = { min_size = 64 }\n"
+            for base in (BASE, OTHER)
         ]
         for name in self.names:
             tables.append(f'[loras.{name}]\nsource = "{self.file(name)}"\nbase = "{BASE}"\n')

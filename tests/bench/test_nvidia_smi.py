@@ -8,7 +8,7 @@ import pytest
 
 from bench.nvidia_smi import NvidiaSmi
 
-SAMPLES = "#!/bin/sh\necho 40\necho '[N/A]'\necho 80\nexec sleep 60\n"
+SAMPLES = "#!/bin/sh\necho 0, 40\necho '1, [N/A]'\necho 1, 10\necho 0, 80\nexec sleep 60\n"
 
 
 def test_samples_count_within_the_time_asked_for(
@@ -24,6 +24,7 @@ def test_samples_count_within_the_time_asked_for(
             assert time.monotonic() < deadline
             time.sleep(0.01)
         assert smi.mean(0, begun) is None
+        assert smi.mean(begun, time.time(), gpus=2) == pytest.approx(1.3 / 3)
 
 
 def test_without_the_program_nothing_is_said(

@@ -46,7 +46,7 @@ def test_a_gap_is_told_apart_by_what_the_host_did() -> None:
 
 
 def test_lines_are_read_as_they_were_written(tmp_path: Path) -> None:
-    turns = [turn(1, 0), turn(2, 10)]
+    turns = [turn(1, 0), turn(2, 10)._replace(reserved_gb=18.5)]
     file = tmp_path / "turns.jsonl"
     file.write_text("".join(map(line, turns)))
     assert read(file) == turns

@@ -10,9 +10,11 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from bench.timed_workers import turns_of
 from bench.turns import read
 from bench.worker import PICTURE, TURNS, WAYS, run
 from bench.worker_bed import SMALL, Bed
+from tests.services.nvidia_smi import nvidia_smi, row
 
 
 @pytest.mark.filterwarnings(r"ignore::UserWarning:peft\..*")
@@ -21,6 +23,7 @@ def test_every_way_on_a_small_base(tmp_path: Path) -> None:
     assert run(SMALL, WAYS, tmp_path, Console(file=out, width=250)) == []
     last = json.loads(out.getvalue().splitlines()[-1])
     rows = {name: last[f"{name}_128"] for name in WAYS}
+    assert [row["placement"] for row in rows.values()] == ["host", "", ""]
     assert [row["jobs"] for row in rows.values()] == [SMALL.jobs, SMALL.theirs, SMALL.best]
     assert all(0 < row["busy_calls"] <= row["busy"] < 1 for row in rows.values())
     expected = rows["ours"]["images_per_s"] / rows["usual"]["images_per_s"]
@@ -37,6 +40,25 @@ def test_every_way_on_a_small_base(tmp_path: Path) -> None:
         kinds = Counter(span.kind for span in turn.spans)
         assert (kinds["denoise"], kinds["decode"]) == (SMALL.steps, 1)
     assert all(one.end <= other.begin for one, other in pairwise(turns))
+
+
+def test_the_same_burst_on_each_number_of_gpus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The driver only lists them; the workers compute on the CPU.
+    monkeypatch.setenv("PATH", nvidia_smi(tmp_path / "bin", [row(0), row(1)]))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    out = io.StringIO()
+    scale = SMALL._replace(jobs=6)
+    run(scale, ["ours"], tmp_path, Console(file=out, width=250), gpus=[2])
+    figures = json.loads(out.getvalue().splitlines()[-1])["ours_128_2gpus"]
+    assert (figures["gpus"], figures["jobs"], len(figures["busy_each"])) == (2, 6, 2)
+    made = [read(turns_of(tmp_path / TURNS, gpu)) for gpu in (0, 1)]
+    # Each was warmed up by a job at least.
+    assert all(made)
+    assert sum(map(len, made)) >= 6 + 2
+    seeds = [turn.seed for lane in made for turn in lane]
+    assert len(set(seeds)) == len(seeds)
 
 
 def test_jobs_are_drawn_alike_and_numbered_apart(tmp_path: Path) -> None:
