@@ -10,6 +10,10 @@ from typing import NamedTuple
 import httpx
 import pytest
 
+from bench.commands import Load, Server
+from bench.one_worker import ask
+from lorajobs.redis_client import connect
+from tests.queries import alert_queries, dashboard_queries, series, unknown
 from tests.scrape import Scrape, documented
 from tests.services.line import Line, children_of, line
 from tests.services.receiver import Receiver, receiver
@@ -85,6 +89,23 @@ def test_every_process_exposes_what_the_document_lists(plant: Plant) -> None:
     assert scraped(plant.courier).rows() == documented("Courier")
 
 
+def test_alerts_and_dashboard_ask_for_nothing_that_no_process_exports(plant: Plant) -> None:
+    ports = (plant.line.port, plant.painter, plant.courier)
+    rows = set().union(*(scraped(port).rows() for port in ports))
+    queries = [*alert_queries(), *dashboard_queries()]
+    assert len(queries) > 50
+    assert {query: faults for query in queries if (faults := unknown(query, rows))} == {}
+    asked = {found.name for query in queries for found in series(query)}
+    for needed in ("lorajobs_pictures_total", "lorajobs_jobs_ended_total", "lorajobs_tickets"):
+        assert needed in asked
+    # It would see a typing error.
+    assert unknown('sum by (bse) (lorajobs_tickets{pase="demo"})', rows) == [
+        "lorajobs_tickets{pase}",
+        "by bse",
+    ]
+    assert unknown("lorajobs_ticket", rows) == ["lorajobs_ticket"]
+
+
 def test_a_worker_counts_each_job_once(plant: Plant) -> None:
     jobs, attempts = "lorajobs_worker_jobs_total", len(LORAS) + 1
     # The last report is written after the job's end, which the test has already seen.
@@ -115,7 +136,7 @@ def test_predicted_starts_are_compared_with_actual_ones(plant: Plant) -> None:
     errors = scraped(plant.painter).value("lorajobs_worker_start_error_seconds_count")
     assert errors == predicted
     log = (plant.line.folder / "painter.log").read_text()
-    assert log.count(" s were predicted") == predicted
+    assert log.count(" predicted_ms=") == predicted
 
 
 def test_a_courier_counts_each_delivery(plant: Plant) -> None:
@@ -141,6 +162,18 @@ def test_the_api_shows_an_empty_queue_with_a_warm_worker(plant: Plant) -> None:
         assert seen.value(f"lorajobs_{name}", base="demo") == 0
     assert seen.value("lorajobs_workers", base="demo", state="warm") == 1
     assert seen.value("lorajobs_up") == 2
+
+
+def test_what_a_worker_asks_of_the_store_is_counted(plant: Plant) -> None:
+    url = plant.line.env["LORAJOBS_REDIS_URL"]
+    client = connect(url)
+    server = Server(client, client.info()["process_id"])
+    asked = ask(plant.line, server, Load({}, 0), 0.5, 1)
+    client.close()
+    # A script for the submit, the claim and the end, and what both sides read.
+    assert asked.busy.scripts >= 3
+    assert asked.per_job() > asked.busy.scripts
+    assert asked.idle_per_s() > 1
 
 
 def test_a_taken_port_ends_the_process_with_the_reason(plant: Plant) -> None:

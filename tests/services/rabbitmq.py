@@ -1,10 +1,13 @@
 """A real RabbitMQ on free ports, from Debian's package `rabbitmq-server`."""
 
+import base64
+import hashlib
+import json
 import os
 import shutil
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from tests.services.server import HOST, free_ports, running
@@ -12,58 +15,119 @@ from tests.services.server import HOST, free_ports, running
 #: The package's own wrapper insists on the user `rabbitmq`; this is the server behind it.
 SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 DEADLINE_S = 90.0
+#: How often a quorum queue gives out a message before it drops it: what RabbitMQ 4 comes with;
+#: 3 has no limit of its own.
+DELIVERY_LIMIT = 20
+USER = "guest"
+
+
+class RabbitMQ:
+    """A broker that keeps everything in its folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._port, self._distribution, self._epmd = free_ports(3)
+        self._server = ExitStack()
+        self.url = f"amqp://{USER}:{USER}@{HOST}:{self._port}//"
+
+    def start(self) -> None:
+        """Starts the server, with what it had on its disk.
+
+        Raises: RuntimeError.
+        """
+        folder, env = self._folder, self._environment()
+        ready = lambda _: _listens(self._port)  # noqa: E731
+        self._server.enter_context(
+            running([str(SERVER)], folder, ready, deadline_s=DEADLINE_S, env=env)
+        )
+
+    def kill(self) -> None:
+        """Kills the server, without a word."""
+        self._server.close()
+
+    @contextmanager
+    def named(self) -> Iterator[None]:
+        """Runs the daemon where the server registers its name."""
+        # Ours and in the foreground: one that the node starts would outlive it.
+        argv = ["/usr/bin/epmd", "-address", HOST, "-port", str(self._epmd)]
+        folder = self._folder / "epmd"
+        folder.mkdir()
+
+        def ready(_: int) -> bool:
+            return _listens(self._epmd)
+
+        with running(argv, folder, ready, deadline_s=DEADLINE_S):
+            yield
+
+    def configure(self) -> None:
+        """Writes what the server reads at its start."""
+        definitions = self._folder / "definitions.json"
+        definitions.write_text(json.dumps(_definitions()))
+        (self._folder / "plugins").write_text("[].\n")
+        (self._folder / "rabbitmq.conf").write_text(
+            # It refuses to publish below this much free disk; a test needs next to none.
+            "disk_free_limit.absolute = 50MB\nloopback_users = none\n"
+            f"load_definitions = {definitions}\n"
+        )
+
+    def _environment(self) -> dict[str, str]:
+        folder = self._folder
+        return {
+            **os.environ,
+            "HOME": str(folder),
+            "ERL_EPMD_PORT": str(self._epmd),
+            "ERL_EPMD_ADDRESS": HOST,
+            "RABBITMQ_NODENAME": f"lorajobs-{self._port}@localhost",
+            "RABBITMQ_NODE_IP_ADDRESS": HOST,
+            "RABBITMQ_NODE_PORT": str(self._port),
+            "RABBITMQ_DIST_PORT": str(self._distribution),
+            "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
+            "RABBITMQ_LOG_BASE": str(folder / "log"),
+            "RABBITMQ_LOGS": "-",
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
+            "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq"),
+            "RABBITMQ_PID_FILE": str(folder / "pid"),
+        }
 
 
 @contextmanager
-def rabbitmq(folder: Path) -> Iterator[str]:
-    """Runs a broker that keeps everything in `folder`; yields its URL.
+def rabbitmq(folder: Path) -> Iterator[RabbitMQ]:
+    """Runs a broker, which is killed at the end.
 
     Raises: RuntimeError.
     """
     if not SERVER.exists() or shutil.which("erl") is None:
         raise RuntimeError("RabbitMQ is not installed: make test-system installs it")
-    port, distribution, epmd = free_ports(3)
-    env = _environment(folder, port, distribution, epmd)
-    (folder / "plugins").write_text("[].\n")
-    (folder / "rabbitmq.conf").write_text(
-        # It refuses to publish below this much free disk; a test needs next to none.
-        "disk_free_limit.absolute = 50MB\nloopback_users = none\n"
-    )
-
-    def ready(_: int) -> bool:
-        return _listens(port)
-
-    # Ours and in the foreground: one that the node starts would outlive it.
-    names = ["/usr/bin/epmd", "-address", HOST, "-port", str(epmd)]
-    names_folder = folder / "epmd"
-    names_folder.mkdir()
-
-    def names_ready(_: int) -> bool:
-        return _listens(epmd)
-
-    with (
-        running(names, names_folder, names_ready, deadline_s=DEADLINE_S),
-        running([str(SERVER)], folder, ready, deadline_s=DEADLINE_S, env=env),
-    ):
-        yield f"amqp://guest:guest@{HOST}:{port}//"
+    broker = RabbitMQ(folder)
+    broker.configure()
+    with broker.named():
+        try:
+            broker.start()
+            yield broker
+        finally:
+            broker.kill()
 
 
-def _environment(folder: Path, port: int, distribution: int, epmd: int) -> dict[str, str]:
+def _definitions() -> dict[str, object]:
+    """The one user, with all rights, and the limit; a server with these makes no user itself."""
+    salt = b"salt"
+    hashed = base64.b64encode(salt + hashlib.sha256(salt + USER.encode()).digest()).decode()
+    where = {"vhost": "/"}
+    every = dict.fromkeys(("configure", "write", "read"), ".*")
+    queues = {"pattern": "^base\\.", "apply-to": "queues"}
+    limit = {**queues, "definition": {"delivery-limit": DELIVERY_LIMIT}, "priority": 0}
     return {
-        **os.environ,
-        "HOME": str(folder),
-        "ERL_EPMD_PORT": str(epmd),
-        "ERL_EPMD_ADDRESS": HOST,
-        "RABBITMQ_NODENAME": f"lorajobs-{port}@localhost",
-        "RABBITMQ_NODE_IP_ADDRESS": HOST,
-        "RABBITMQ_NODE_PORT": str(port),
-        "RABBITMQ_DIST_PORT": str(distribution),
-        "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
-        "RABBITMQ_LOG_BASE": str(folder / "log"),
-        "RABBITMQ_LOGS": "-",
-        "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
-        "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq"),
-        "RABBITMQ_PID_FILE": str(folder / "pid"),
+        "vhosts": [{"name": "/"}],
+        "users": [
+            {
+                "name": USER,
+                "password_hash": hashed,
+                "hashing_algorithm": "rabbit_password_hashing_sha256",
+                "tags": "administrator",
+            }
+        ],
+        "permissions": [{**where, **every, "user": USER}],
+        "policies": [{**where, **limit, "name": "limit"}],
     }
 
 
