@@ -49,7 +49,7 @@ def _lines(settings: Settings, source: str, entry: ModelEntry | None) -> Iterato
     path, local = Path(source).expanduser(), None
     header: Header | None
     if path.exists():
-        local, header = _local(path)
+        local, header = local_adapter(path)
         adapter = local.use.adapter
     else:
         adapter = resolver.resolve(
@@ -75,7 +75,7 @@ def _lines(settings: Settings, source: str, entry: ModelEntry | None) -> Iterato
         yield "weights", _weights(local, entry)
 
 
-def _local(path: Path) -> tuple[LocalAdapter, Header]:
+def local_adapter(path: Path) -> tuple[LocalAdapter, Header]:
     """The adapter that a file or folder holds, chosen as of any source.
 
     Raises: LoraRefused, LoraNotFound, LoraSeveralFiles, LoraPickle, LoraInvalidFile.

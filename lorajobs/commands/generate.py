@@ -28,7 +28,7 @@ def generate(settings: Settings, /, model: str | None, file: Path | None, **aske
     # The other commands do without the adapters' and storage's libraries.
     from lorajobs import offline
 
-    out = Console(highlight=False, soft_wrap=True)
+    out = Console(highlight=False, markup=False, soft_wrap=True)
     catalog = Catalog.load(settings.config)
     settings, asked = _local_adapters(settings, catalog, asked)
     request = body(asked, model or _only_model(catalog), file)

@@ -22,7 +22,7 @@ url_option = click.option(
 #: A URL, or a picture that the API has already.
 _KEPT = re.compile(r"https?://|image-[0-9a-f]{64}$")
 SUFFIXES = {"image/png": ".png", "image/jpeg": ".jpg", "image/webp": ".webp"}
-out = Console(highlight=False, soft_wrap=True)
+out = Console(highlight=False, markup=False, soft_wrap=True)
 
 
 @click.command()

@@ -18,7 +18,7 @@ from lorajobs.request import WebhookRequest
 from lorajobs.settings import Settings
 from lorajobs.spec import Webhook
 
-out = Console(highlight=False, soft_wrap=True)
+out = Console(highlight=False, markup=False, soft_wrap=True)
 
 Command = Callable[..., Any]
 
@@ -116,7 +116,7 @@ def list_keys(settings: Settings) -> None:
         table.add_row(*map(Text, _cells(key)))
     # As wide as the terminal is now.
     shown = table if found else "no key was ever made; `lorajobs keys create NAME` makes one"
-    Console(highlight=False).print(shown)
+    Console(highlight=False, markup=False).print(shown)
 
 
 @keys.command("set")

@@ -1,8 +1,7 @@
 """The operator's commands, straight on the store and the broker that the settings name."""
 
-import time
+import signal
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -11,9 +10,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from lorajobs.bell import Bell
 from lorajobs.catalog import Catalog
-from lorajobs.errors import JobNotFound, StoreUnavailable
-from lorajobs.jobs import JobStatus
+from lorajobs.errors import StoreUnavailable
 from lorajobs.settings import Settings
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 WATCH_S = 1.0
 #: Adapters in memory and on the disk that a table names of each worker; the JSON names more.
 NAMED = 3
-out = Console(highlight=False, soft_wrap=True)
+out = Console(highlight=False, markup=False, soft_wrap=True)
 
 
 @click.command()
@@ -35,35 +34,39 @@ def queues(settings: Settings, watch: bool, as_json: bool) -> None:
     # Celery takes a while to import, and `submit` does without.
     from lorajobs.adapters.registry import RedisLoraRegistry
     from lorajobs.celery import make_app
-    from lorajobs.overview import overview
+    from lorajobs.lookout import Lookout
     from lorajobs.redis_client import connect
+    from lorajobs.redis_keys import open_api_keys
     from lorajobs.redis_store import open_job_store
     from lorajobs.redis_tally import open_tally
+    from lorajobs.redis_watch import open_watch
     from lorajobs.tickets import TicketQueue
 
     if watch and as_json:
         raise click.UsageError("--watch draws tables; leave out --json")
-    catalog = Catalog.load(settings.config)
-    store, keeper = open_job_store(settings), open_tally(settings)
-    registry = RedisLoraRegistry(connect(settings.redis_url))
-    tickets = TicketQueue(make_app(settings), settings)
-
-    def look() -> "Overview":
-        return overview(store, keeper, tickets, catalog, registry)
+    lookout = Lookout(
+        store=open_job_store(settings),
+        watch=open_watch(settings),
+        tally=open_tally(settings),
+        tickets=TicketQueue(make_app(settings), settings),
+        catalog=Catalog.load(settings.config),
+        registry=RedisLoraRegistry(connect(settings.redis_url)),
+        keys=open_api_keys(settings),
+    )
 
     def drawn() -> RenderableType:
         try:
-            return _drawn(look())
+            return _drawn(lookout.look())
         except StoreUnavailable as error:
             # It may come back, and the one who watches is who brings it back.
             return Text(error.detail, style="red")
 
     if as_json:
-        click.echo(look().model_dump_json(indent=2))
+        click.echo(lookout.look().model_dump_json(indent=2))
     elif watch:
         _watch(drawn)
     else:
-        Console(highlight=False).print(_drawn(look()))
+        Console(highlight=False, markup=False).print(_drawn(lookout.look()))
 
 
 @click.command()
@@ -75,23 +78,19 @@ def purge(settings: Settings, model: str, yes: bool) -> None:
 
     Jobs submitted meanwhile stay. One that starts meanwhile is asked to stop at its next step.
     """
+    from lorajobs.purge import purge as cancel_all
     from lorajobs.redis_store import open_job_store
+    from lorajobs.redis_watch import open_watch
 
     store, catalog = open_job_store(settings), Catalog.load(settings.config)
     entry = catalog.model(model)
     base = entry.id if entry else model
-    waiting = store.queued(base)
+    waiting = open_watch(settings).queued(base)
     if not (entry or waiting):
         raise click.ClickException(f"no base {model!r}; there is {', '.join(catalog.models)}")
     if waiting and not yes:
         click.confirm(f"Cancel {_jobs(len(waiting))} waiting for {base}?", abort=True)
-    canceled = 0
-    for job_id in waiting:
-        # One that was erased or has ended since was not canceled by this.
-        with suppress(JobNotFound):
-            job = store.cancel(job_id)
-            canceled += job.status is JobStatus.CANCELED or job.cancel_requested
-    out.print(f"canceled {_jobs(canceled)} of {base}")
+    out.print(f"canceled {_jobs(cancel_all(store, waiting))} of {base}")
 
 
 @click.command()
@@ -144,12 +143,11 @@ def _jobs(count: int) -> str:
 
 
 def _watch(drawn: Callable[[], RenderableType]) -> None:
-    with (
-        suppress(KeyboardInterrupt),
-        Live(drawn(), console=out, auto_refresh=False, vertical_overflow="crop") as live,
-    ):
-        while True:
-            time.sleep(WATCH_S)
+    # Not an exception, which some library in the middle of its work would swallow.
+    ctrl_c = Bell()
+    signal.signal(signal.SIGINT, lambda *_: ctrl_c.ring())
+    with Live(drawn(), console=out, auto_refresh=False, vertical_overflow="crop") as live:
+        while not ctrl_c.wait(WATCH_S):
             live.update(drawn(), refresh=True)
 
 

@@ -59,6 +59,9 @@ def up(
     served = _models(settings, models)
     found = gpus.chosen(asked_gpus, settings)
     settings, server = _embedded(settings, port, data_dir)
+    if flower and settings.flower_url is None:
+        seen = f"http://127.0.0.1:{settings.flower_port}"
+        settings = settings.model_copy(update={"flower_url": seen})
     first = [[programs.valkey(server, settings)]] if server else []
     rest = [
         programs.api(settings),
@@ -69,7 +72,7 @@ def up(
     ]
 
     def ready(screen: Screen) -> None:
-        screen.say("", f"ready at {settings.api_url}")
+        screen.say("", f"ready at {settings.api_url}, in a browser too")
         for line in hints(settings, flower):
             screen.say("", line)
 

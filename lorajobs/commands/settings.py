@@ -29,7 +29,7 @@ def settings_table(settings: Settings, into: Path | None) -> None:
     table = Table("variable", "value", "what it is", box=None)
     for row in Settings.table():
         table.add_row(row.variable, now[row.variable], row.description)
-    Console(highlight=False).print(table)
+    Console(highlight=False, markup=False).print(table)
 
 
 @click.command("webhook-secret")

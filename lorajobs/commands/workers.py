@@ -27,5 +27,5 @@ def workers(settings: Settings, here: bool) -> int:
     for worker in live:
         loaded = ", ".join(f"{lora.id} × {lora.scale:g}" for lora in worker.loaded)
         table.add_row(worker.name, worker.model, worker.state, loaded, worker.job_id)
-    Console(highlight=False).print(table if live else "no worker is running")
+    Console(highlight=False, markup=False).print(table if live else "no worker is running")
     return 0 if live or not here else 1
