@@ -1,25 +1,13 @@
-"""What an operator sees of every base: its queue, what waits in it, and who works on it."""
+"""What an operator sees of everything, on the command line and on the page `/ops`.
 
-from collections.abc import Collection, Mapping, Sequence
+Lists are cut; beside each stands how many there are, unless it says that it is of the latest only.
+"""
 
-from lorajobs.adapters.registry import LoraRegistry
-from lorajobs.catalog import Catalog
-from lorajobs.document import without_secrets
-from lorajobs.errors import JobNotFound
-from lorajobs.holdings import Holder, short
-from lorajobs.jobs import Job
-from lorajobs.redis_store import RedisJobStore
-from lorajobs.snapshot import Snapshot, WaitingGroup, WaitingJob
+from collections.abc import Mapping
+
 from lorajobs.spec import Frozen
-from lorajobs.store import WorkerState
-from lorajobs.tally import NO_JOBS, TallyKeeper
-from lorajobs.tickets import TicketQueue
-
-#: The groups that are shown of each base.
-LARGEST = 5
-#: The adapters that are named of each worker's memory and disk.
-NAMED = 50
-_SHORT = 12
+from lorajobs.timeline import Kind
+from lorajobs.why import Why
 
 
 class AdapterView(Frozen):
@@ -27,6 +15,13 @@ class AdapterView(Frozen):
 
     id: str
     scale: float
+
+
+class WantedView(AdapterView):
+    """An adapter that a waiting job needs."""
+
+    #: the nearest place where it is, see `whereabouts.Tier`; None if no worker takes such jobs
+    tier: str | None
 
 
 class GroupView(Frozen):
@@ -38,11 +33,34 @@ class GroupView(Frozen):
     oldest_s: float
 
 
+class WaitingView(Frozen):
+    """A job that waits, and why."""
+
+    id: str
+    #: the id of an API key, empty without one
+    owner: str
+    priority: str
+    loras: tuple[WantedView, ...]
+    waited_s: float
+    #: see `Place`
+    position: int
+    ahead_max: int
+    #: seconds until it starts, None if nobody knows
+    eta_s: float | None
+    why: Why
+
+
 class WorkerView(Frozen):
     """A live worker."""
 
     name: str
     state: str
+    #: the base that it has loaded, or loads next, and where its pristine weights lie
+    base: str
+    placement: str
+    #: bases that it loads instead when that pays, and those it has at hand for that
+    others: tuple[str, ...]
+    parked: tuple[str, ...]
     loaded: tuple[AdapterView, ...]
     job_id: str | None
     #: adapters on its machine's disk, and their bytes
@@ -72,135 +90,119 @@ class QueueView(Frozen):
     no_worker: bool
     #: the largest of the groups that a worker sees, largest first
     groups: tuple[GroupView, ...]
+    #: the first that wait, by their position
+    jobs: tuple[WaitingView, ...]
     workers: tuple[WorkerView, ...]
+
+
+class PartView(Frozen):
+    """A part of an attempt, which begins where the one before ends."""
+
+    kind: Kind
+    #: None while it lasts
+    ms: int | None
+
+
+class RunView(Frozen):
+    """An attempt on a worker's strip."""
+
+    job_id: str
+    #: empty if its beginning is forgotten
+    model: str
+    loras: tuple[AdapterView, ...]
+    #: Unix milliseconds of the store
+    since_ms: int
+    parts: tuple[PartView, ...]
+    #: the job's status after it: `queued` if it was put back; None while it lasts
+    ended: str | None
+
+
+class StateView(Frozen):
+    """What a worker was since then."""
+
+    #: as `WorkerState.state`, or `left`
+    state: str
+    model: str
+    since_ms: int
+
+
+class TimelineView(Frozen):
+    """What one worker did; times are Unix milliseconds of the store."""
+
+    worker: str
+    #: False if it left or died
+    alive: bool
+    states: tuple[StateView, ...]
+    runs: tuple[RunView, ...]
+
+
+class DelayedView(Frozen):
+    """A job that is held back until its next attempt."""
+
+    id: str
+    model: str
+    owner: str
+    #: those it had
+    attempts: int
+    #: seconds until it waits again
+    ready_s: float
+
+
+class FailureView(Frozen):
+    """A job that failed lately."""
+
+    id: str
+    model: str
+    owner: str
+    loras: tuple[AdapterView, ...]
+    attempts: int
+    #: the last that ran it
+    worker: str | None
+    code: str
+    detail: str
+    retryable: bool
+    completed_at: str | None
+
+
+class DeliveryView(Frozen):
+    """A webhook that was given up, or that is tried again."""
+
+    id: str
+    job_id: str
+    event: str
+    url: str
+    tries: int
+    #: what came of the last try, and when that was
+    result: str
+    tried_at: str | None
+    next_try_at: str | None
+
+
+class WebhooksView(Frozen):
+    """All webhooks that are not settled, and the latest that were given up."""
+
+    unsettled: int
+    due: int
+    overdue: int
+    retried: tuple[DeliveryView, ...]
+    undelivered: tuple[DeliveryView, ...]
 
 
 class Overview(Frozen):
     """All bases: those configured, and those that jobs still wait for."""
 
+    #: by the store's clock
+    now_ms: int
     queues: tuple[QueueView, ...]
-
-
-def overview(
-    store: RedisJobStore,
-    keeper: TallyKeeper,
-    tickets: TicketQueue,
-    catalog: Catalog,
-    registry: LoraRegistry,
-) -> Overview:
-    """Looks at all queues; not one moment of all, since each base is read by itself.
-
-    Raises: StoreUnavailable.
-    """
-    bases, workers = keeper.tally().bases, store.workers()
-    views = _views(store, registry, workers)
-    models = dict.fromkeys([*catalog.models, *(m for m, count in bases.items() if count.waiting)])
-    queues = []
-    for model in models:
-        own = [worker for worker in workers if worker.serves(model)]
-        entry = catalog.models.get(model)
-        count = bases.get(model, NO_JOBS)
-        snapshot = store.snapshot(model)
-        groups = _groups(snapshot)
-        largest = sorted(groups, key=lambda group: -group.waiting)[:LARGEST]
-        queues.append(
-            QueueView(
-                model=model,
-                **count._asdict(),
-                tickets=tickets.depth(entry.queue) if entry else None,
-                no_worker=bool(count.waiting) and not any(worker.takes_jobs for worker in own),
-                groups=tuple(_group(store, group, snapshot.now_us) for group in largest),
-                workers=tuple(views[worker.name] for worker in own),
-            )
-        )
-    return Overview(queues=tuple(queues))
-
-
-def _groups(snapshot: Snapshot) -> Sequence[WaitingGroup]:
-    """Each group once, with the oldest job that any key has in it."""
-    found: dict[str, WaitingGroup] = {}
-    for group in (group for turn in snapshot.turns for group in turn.groups):
-        other = found.setdefault(group.oldest.group, group)
-        if group.oldest.score_us < other.oldest.score_us:
-            found[group.oldest.group] = group
-    return list(found.values())
-
-
-def _job(store: RedisJobStore, waiting: WaitingJob) -> Job | None:
-    try:
-        return store.get(waiting.id)
-    except JobNotFound:
-        return None
-
-
-def _age_s(waiting: WaitingJob, job: Job | None, now_us: int) -> float:
-    # The score is the submit less a head start, so it is only the second best answer.
-    since_us = job.created_ms * 1000 if job else waiting.score_us
-    return round(max(0, now_us - since_us) / 1_000_000, 1)
-
-
-def _group(store: RedisJobStore, group: WaitingGroup, now_us: int) -> GroupView:
-    job = _job(store, group.oldest)
-    return GroupView(
-        loras=tuple(_of_job(job) if job else _of_name(group.oldest.group)),
-        waiting=group.waiting,
-        oldest_s=_age_s(group.oldest, job, now_us),
-    )
-
-
-def _of_job(job: Job) -> Sequence[AdapterView]:
-    return [
-        AdapterView(id=without_secrets(use.adapter.id), scale=use.scale) for use in job.spec.loras
-    ]
-
-
-def _of_name(group: str) -> Sequence[AdapterView]:
-    uses = [use.split("@") for use in group.split(",") if use]
-    return [AdapterView(id=sha256[:_SHORT], scale=float(scale)) for sha256, scale in uses]
-
-
-def _views(
-    store: RedisJobStore, registry: LoraRegistry, workers: Sequence[WorkerState]
-) -> Mapping[str, WorkerView]:
-    """Each worker's, by its name."""
-    memories = [Holder("memory", worker.name) for worker in workers]
-    disks = dict.fromkeys(Holder("disk", worker.disk) for worker in workers)
-    held, known = store.held([*memories, *disks]), _known(registry) if workers else {}
-    named = {holder: _named(adapters, known) for holder, adapters in held.items()}
-    return {
-        worker.name: _worker(
-            worker, len(held[memory]), named[memory], named[Holder("disk", worker.disk)]
-        )
-        for worker, memory in zip(workers, memories, strict=True)
-    }
-
-
-def _known(registry: LoraRegistry) -> Mapping[str, str]:
-    """What the registered adapters are called, by what a holder tells of them."""
-    pinned = [(record.name, record.adapter) for record in registry.all() if record.adapter]
-    # In memory one with a PEFT configuration has another name than its file.
-    files = {short(adapter.sha256): name for name, adapter in pinned}
-    return files | {short(adapter.content): name for name, adapter in pinned}
-
-
-def _named(adapters: Collection[str], known: Mapping[str, str]) -> tuple[str, ...]:
-    names = sorted(known[adapter] for adapter in adapters if adapter in known)
-    others = sorted(adapter[:_SHORT] for adapter in adapters if adapter not in known)
-    return tuple([*names, *others][:NAMED])
-
-
-def _worker(
-    worker: WorkerState, in_memory: int, memory: tuple[str, ...], disk: tuple[str, ...]
-) -> WorkerView:
-    loaded = [AdapterView(id=without_secrets(use.id), scale=use.scale) for use in worker.loaded]
-    return WorkerView(
-        name=worker.name,
-        state=worker.state,
-        loaded=tuple(loaded),
-        job_id=worker.job_id,
-        cached=worker.cached,
-        cached_bytes=worker.cached_bytes,
-        in_memory=in_memory,
-        memory=memory,
-        disk=disk,
-    )
+    #: of the workers that did something last, also of dead ones
+    timelines: tuple[TimelineView, ...]
+    #: live workers of all bases
+    workers: int
+    #: jobs held back until their next attempt, and the first of them
+    delayed: int
+    delayed_jobs: tuple[DelayedView, ...]
+    #: the latest
+    failures: tuple[FailureView, ...]
+    webhooks: WebhooksView
+    #: the names of API keys by their ids
+    keys: Mapping[str, str]

@@ -8,7 +8,7 @@ end
 
 local model, id, worker, ticket = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local claim_key = P .. ':claim:' .. worker
-local last = redis.call('HMGET', claim_key, 'ticket', 'job', 'attempt', 'model')
+local last = redis.call('HMGET', claim_key, 'ticket', 'job', 'attempt', 'model', 'group')
 if last[1] == ticket and owns(last[2], last[3]) then return taken(last[2], last[3]) end
 if id == '' or redis.call('HGET', job_key(id), 'model') ~= model then return false end
 local t = now()
@@ -23,7 +23,8 @@ local attempt = redis.call('HINCRBY', job_key(id), 'attempt', 1)
 redis.call('HSET', job_key(id), 'status', 'running', 'worker', worker, 'started_ms', t, 'step', 0)
 redis.call('ZREM', P .. ':deadlines', id)
 redis.call('ZADD', P .. ':leases', t + tonumber(ARGV[6]), id)
-redis.call('HSET', claim_key, 'ticket', ticket, 'job', id, 'attempt', attempt, 'model', model)
+redis.call('HSET', claim_key, 'ticket', ticket, 'job', id, 'attempt', attempt, 'model', model,
+  'group', r[2])
 redis.call('EXPIRE', claim_key, 86400)
 -- Who takes a second turn begins a new round.
 if redis.call('SADD', had_key(model), r[1]) == 0 then
@@ -32,10 +33,12 @@ if redis.call('SADD', had_key(model), r[1]) == 0 then
 end
 redis.call('HSET', served_key(model), r[1], now_us())
 set_turn(model, r[1])
-if last[4] and last[4] ~= model then redis.call('HDEL', P .. ':loaded:' .. last[4], worker) end
-redis.call('HSET', P .. ':loaded:' .. model, worker, r[2])
+if last[5] then redis.call('ZREM', having_key(last[4], last[5]), worker) end
+redis.call('ZADD', having_key(model, r[2]), now_us(), worker)
+redis.call('EXPIRE', having_key(model, r[2]), 86400)
 push_ticket(ARGV[8], ARGV[9])
 if ARGV[10] ~= '' then redis.call('RPOP', ARGV[10]) end
+mark(worker, 'claimed', id, model .. ' ' .. r[2])
 event(id, 'running', 'attempt', attempt)
 if attempt == 1 then announce(id, 'started', '') end
 return taken(id, tostring(attempt))

@@ -15,16 +15,19 @@
 --   P:turns:<model>    ZSET    o -> us                 since when o waits for its turn
 --   P:served:<model>   HASH    o -> us                 when a job of o was claimed last
 --   P:had:<model>      SET     keys that had their turn in this round
---   P:loaded:<model>   HASH    worker -> g             what each worker took last
+--   P:having:<model>:<g> ZSET  worker -> us            who took g last, and when; expires
 --   P:delayed          ZSET    id -> ready_ms          jobs backing off before their next attempt
 --   P:leases           ZSET    id -> expiry_ms         running jobs
---   P:claim:<worker>   HASH    ticket, job, attempt, model: the last claim, for a lost reply
+--   P:claim:<worker>   HASH    ticket, job, attempt, model, group: the last claim; expires
 --   P:deadlines        ZSET    id -> ms                when a job that has not started expires
 --   P:kept             ZSET    id -> ms                when an ended job is erased
 --   P:pulse            HASH    ms: the last look for lost leases; patient_ms: until when none is
 --   P:service:<model>  HASH    ms                      running mean of a job's time on a worker
 --   P:rate:<model>:<m> HASH    submitted, ended        in the minute m, expires
+--   P:totals:<model>   HASH    what -> n               since this store began, see `sum_up`
 --   P:events:<id>      STREAM  what happened to the job, for live listeners
+--   P:failed           LIST    jobs that failed, the latest first, so many
+--   P:undelivered      LIST    the same of webhooks that were given up
 --   P:outbox           ZSET    delivery -> due_ms      webhooks to send
 --   P:hooks:<host>     ZSET    delivery -> due_ms      of these, those to one host and port
 --   P:hosts            ZSET    host -> ms              when it may be sent its next
@@ -34,6 +37,8 @@
 --   P:deliveries:<id>  ZSET    delivery -> ms          a job's, and when each was made
 --   P:worker:<name>    STRING  what a live worker says of itself (JSON, expires)
 --   P:workers          SET     names of workers that ever spoke
+--   P:timeline:<worker> STREAM what it did when, see timeline.py; expires
+--   P:timelines        ZSET    worker -> ms            of each the last entry
 --   P:memory:<worker>  SET     adapters in its host memory, and =<version>, see holdings.py; expires
 --   P:disk:<disk>      SET     adapters on a disk that workers share, the same; expires
 --   P:listening        SET     processes of the API in which requests wait for jobs
@@ -51,6 +56,10 @@
 
 local P = ARGV[1]
 local EVENTS_KEPT, EVENTS_TTL_S = 256, 86400
+-- Of some sixty jobs.
+local MARKS_KEPT, MARKS_TTL_S = 240, 3600
+-- As LATEST in watch.py.
+local LATEST = 100
 -- As KEPT_DAYS in usage.py.
 local USAGE_DAYS = 400
 
@@ -77,9 +86,31 @@ local function group_key(model, owner, group)
   return P .. ':group:' .. model .. ':' .. owner .. ':' .. group
 end
 
+local function having_key(model, group) return P .. ':having:' .. model .. ':' .. group end
+
 local function event(id, kind, ...)
   redis.call('XADD', P .. ':events:' .. id, 'MAXLEN', '~', EVENTS_KEPT, '*', 'event', kind, ...)
   redis.call('EXPIRE', P .. ':events:' .. id, EVENTS_TTL_S)
+end
+
+-- Notes what a worker does from now on: of a job, a stage or the end of its attempt.
+local function mark(worker, what, id, detail)
+  if not worker or worker == '' then return end
+  local key, text = P .. ':timeline:' .. worker, what .. ' ' .. id .. ' ' .. detail
+  if what == 'claimed' or id == '' then
+    redis.call('XADD', key, 'MAXLEN', '~', MARKS_KEPT, '*', 'mark', text)
+    redis.call('EXPIRE', key, MARKS_TTL_S)
+    redis.call('ZADD', P .. ':timelines', now(), worker)
+  else
+    -- It follows one of those; if that has expired, nothing would make this expire.
+    redis.call('XADD', key, 'NOMKSTREAM', 'MAXLEN', '~', MARKS_KEPT, '*', 'mark', text)
+  end
+end
+
+-- Puts a name in front of a list of the latest.
+local function latest(list, name)
+  redis.call('LPUSH', P .. ':' .. list, name)
+  redis.call('LTRIM', P .. ':' .. list, 0, LATEST - 1)
 end
 
 -- Keeps in `index` the score of the first job of `key` under `name`.
@@ -164,6 +195,11 @@ local function count(model, what)
   redis.call('EXPIRE', rate_key(model, 0), 900)
 end
 
+-- Adds to what there was of a base: jobs as 'status code', leases 'lost', 'pictures' and 'gpu_ms'.
+local function sum_up(model, what, amount)
+  redis.call('HINCRBY', P .. ':totals:' .. model, what, amount)
+end
+
 local function push_ticket(queue, message)
   if queue ~= '' then redis.call('LPUSH', queue, message) end
 end
@@ -193,6 +229,7 @@ end
 
 local function forget(d, id)
   redis.call('DEL', P .. ':delivery:' .. d, P .. ':tries:' .. d)
+  redis.call('LREM', P .. ':undelivered', 0, d)
   redis.call('ZREM', P .. ':deliveries:' .. id, d)
 end
 
@@ -216,16 +253,19 @@ local function announce(id, name, suffix)
 end
 
 -- The one way into a terminal state: state, outbox and event in the same step.
-local function terminate(id, status, error_json)
+local function terminate(id, status, error_json, detail)
   local job = job_key(id)
+  local r = redis.call('HMGET', job, 'retention_ms', 'model', 'status', 'worker')
+  if r[3] == 'running' then mark(r[4], status, id, detail or '') end
+  if status == 'failed' then latest('failed', id) end
   redis.call('HSET', job, 'status', status, 'completed_ms', now(), 'stage', '')
   if error_json ~= '' then redis.call('HSET', job, 'error', error_json) end
   redis.call('ZREM', P .. ':leases', id)
   redis.call('ZREM', P .. ':delayed', id)
   redis.call('ZREM', P .. ':deadlines', id)
   dequeue(id)
-  local r = redis.call('HMGET', job, 'retention_ms', 'model')
   count(r[2], 'ended')
+  sum_up(r[2], status .. ' ' .. (error_json ~= '' and cjson.decode(error_json).code or ''), 1)
   redis.call('ZADD', P .. ':kept', now() + tonumber(r[1]), id)
   announce(id, status, '')
   event(id, status)
@@ -240,6 +280,7 @@ local function put_back(id, error_json, delay_ms)
     terminate(id, 'failed', error_json)
     return 'failed'
   end
+  mark(redis.call('HGET', job, 'worker'), 'queued', id, '')
   redis.call('ZREM', P .. ':leases', id)
   redis.call('HSET', job, 'status', 'queued', 'stage', '', 'step', 0, 'worker', '')
   if delay_ms > 0 then
@@ -251,8 +292,9 @@ local function put_back(id, error_json, delay_ms)
   return 'queued'
 end
 
--- True while this attempt owns the job: the fence that every write of a worker passes.
+-- True while this attempt owns the job: the fence that every write of a worker passes; then its
+-- stage and its worker.
 local function owns(id, attempt)
-  local r = redis.call('HMGET', job_key(id), 'status', 'attempt')
-  return r[1] == 'running' and r[2] == attempt
+  local r = redis.call('HMGET', job_key(id), 'status', 'attempt', 'stage', 'worker')
+  return r[1] == 'running' and r[2] == attempt, r[3], r[4]
 end

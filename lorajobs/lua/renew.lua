@@ -13,9 +13,13 @@ local function tell_progress()
   end
 end
 
-if not owns(id, ARGV[3]) then return 0 end
+local is_own, stage, worker = owns(id, ARGV[3])
+if not is_own then return 0 end
 redis.call('ZADD', P .. ':leases', now() + tonumber(ARGV[4]), id)
 if ARGV[5] then
+  -- A claim begins with the adapters, and decoding is a part of generating.
+  local is_told = ARGV[5] == 'decoding' or (stage or '') == '' and ARGV[5] == 'loading_adapter'
+  if stage ~= ARGV[5] and not is_told then mark(worker, ARGV[5], id, '') end
   redis.call('HSET', job_key(id), 'stage', ARGV[5], 'step', ARGV[6], 'steps', ARGV[7])
   event(id, 'progress', 'stage', ARGV[5], 'step', ARGV[6], 'steps', ARGV[7])
   tell_progress()

@@ -1,8 +1,13 @@
 -- ARGV: P lease_ms error limit expired_error
--- {ended, model, model, …}: one entry per job that waits again
+-- {status, id, model, request id, …}: four for each job that was moved, `due` of one that was delayed
 local t = now()
-local out = { 0 }
-local function waits(id) out[#out + 1] = redis.call('HGET', job_key(id), 'model') end
+local out = {}
+local function moved(status, id)
+  local r = redis.call('HMGET', job_key(id), 'model', 'spec')
+  local known, spec = pcall(cjson.decode, r[2] or '')
+  local asked = known and type(spec) == 'table' and spec.request_id
+  for _, value in ipairs({ status, id, r[1] or '', asked or '' }) do out[#out + 1] = value end
+end
 
 -- Nobody looked for a while: this server was down, loading or stopped, and live workers could not
 -- renew either. They get one lease to do so.
@@ -12,18 +17,19 @@ if t - looked > lease_ms / 2 then redis.call('HSET', P .. ':pulse', 'patient_ms'
 redis.call('HSET', P .. ':pulse', 'ms', t)
 if t >= tonumber(redis.call('HGET', P .. ':pulse', 'patient_ms') or 0) then
   for _, id in ipairs(redis.call('ZRANGE', P .. ':leases', 0, t, 'BYSCORE', 'LIMIT', 0, ARGV[4])) do
-    if put_back(id, ARGV[3], 0) == 'queued' then waits(id) else out[1] = out[1] + 1 end
+    sum_up(redis.call('HGET', job_key(id), 'model'), 'lost', 1)
+    moved(put_back(id, ARGV[3], 0), id)
   end
 end
 
 for _, id in ipairs(redis.call('ZRANGE', P .. ':delayed', 0, t, 'BYSCORE', 'LIMIT', 0, ARGV[4])) do
   redis.call('ZREM', P .. ':delayed', id)
   enqueue(id)
-  waits(id)
+  moved('due', id)
 end
 
 for _, id in ipairs(redis.call('ZRANGE', P .. ':deadlines', 0, t, 'BYSCORE', 'LIMIT', 0, ARGV[4])) do
   terminate(id, 'expired', ARGV[5])
-  out[1] = out[1] + 1
+  moved('expired', id)
 end
 return out

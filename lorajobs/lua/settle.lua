@@ -10,7 +10,11 @@ if r[2] ~= 'pending' then return 0 end
 if ARGV[5] ~= 'pending' then
   redis.call('HSET', key, 'status', ARGV[5])
   unplan(d, r[3])
-  if r[4] == 'job.progress' then forget(d, r[5]) end
+  if r[4] == 'job.progress' then
+    forget(d, r[5])
+  elseif ARGV[5] == 'failed' then
+    latest('undelivered', d)
+  end
 elseif r[1] == ARGV[3] then
   redis.call('ZREM', sending_key(r[3]), d)
   plan(d, r[3], now() + tonumber(ARGV[6]))

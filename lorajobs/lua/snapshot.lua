@@ -4,13 +4,21 @@
 -- id, score_us, jobs of all keys, 1 if another live worker has it loaded}
 local model, limit = ARGV[2], tonumber(ARGV[5])
 
-local elsewhere = {}
-local loaded = redis.call('HGETALL', P .. ':loaded:' .. model)
-for i = 1, #loaded, 2 do
-  if redis.call('EXISTS', P .. ':worker:' .. loaded[i]) == 0 then
-    redis.call('HDEL', P .. ':loaded:' .. model, loaded[i])
-  elseif loaded[i] ~= ARGV[3] then
-    elsewhere[loaded[i + 1]] = true
+-- 1 if another live worker took the group last and may take more of it; who took it latest is asked
+-- first, so that the number of workers costs nothing.
+local function elsewhere(group)
+  local key, at = having_key(model, group), 0
+  while true do
+    local name = redis.call('ZREVRANGE', key, at, at)[1]
+    if not name then return 0 end
+    local has = redis.call('HMGET', P .. ':claim:' .. name, 'model', 'group')
+    if has[1] ~= model or has[2] ~= group or redis.call('EXISTS', P .. ':worker:' .. name) == 0 then
+      redis.call('ZREM', key, name)
+    elseif name == ARGV[3] then
+      at = at + 1
+    else
+      return 1
+    end
   end
 end
 
@@ -29,7 +37,7 @@ for i = 1, #owners, 2 do
   for _, group in ipairs(heads) do
     local job = oldest(owner, group)
     local waiting = tonumber(redis.call('HGET', groups_key(model), group))
-    groups[#groups + 1] = { group, job[1], job[2], waiting, elsewhere[group] and 1 or 0 }
+    groups[#groups + 1] = { group, job[1], job[2], waiting, elsewhere(group) }
   end
   room = room - #heads
   local had = redis.call('SISMEMBER', had_key(model), owner)

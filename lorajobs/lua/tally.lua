@@ -1,6 +1,6 @@
 -- ARGV: P overdue_ms minutes
 -- {now_ms, delayed, unsettled, due, overdue, {model, waiting, age_ms of the head or -1, running,
--- submitted and ended in the last minutes}, …}
+-- submitted and ended in the last minutes, what -> n since the store began}, …}
 local t = now()
 local outbox = P .. ':outbox'
 local out = {
@@ -29,6 +29,7 @@ for _, model in ipairs(models) do
     local r = redis.call('HMGET', rate_key(model, ago), 'submitted', 'ended')
     submitted, ended = submitted + (tonumber(r[1]) or 0), ended + (tonumber(r[2]) or 0)
   end
-  out[#out + 1] = { model, waiting, age or -1, running[model] or 0, submitted, ended }
+  out[#out + 1] = { model, waiting, age or -1, running[model] or 0, submitted, ended,
+    redis.call('HGETALL', P .. ':totals:' .. model) }
 end
 return out

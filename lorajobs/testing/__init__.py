@@ -7,6 +7,7 @@ from lorajobs.testing.memory_keys import MemoryApiKeys
 from lorajobs.testing.memory_listeners import MemoryListeners
 from lorajobs.testing.memory_store import MemoryJobStore
 from lorajobs.testing.memory_tally import MemoryTally
+from lorajobs.testing.memory_watch import MemoryWatch
 
 __all__ = [
     "ManualClock",
@@ -16,4 +17,5 @@ __all__ = [
     "MemoryJobStore",
     "MemoryListeners",
     "MemoryTally",
+    "MemoryWatch",
 ]

@@ -73,6 +73,12 @@ class MemoryJobs(MemoryNotices):
             if job_id in self._entries:
                 self._entries[job_id].kept_until_ms = self.clock_ms() + int(seconds * 1000)
 
+    def delayed(self) -> Sequence[tuple[Job, int]]:
+        """Jobs held back until their next attempt and when that is, the first to come first."""
+        with self.lock:
+            held = [(e.job, e.ready_ms) for e in self._entries.values() if e.ready_ms]
+        return sorted(held, key=lambda one: one[1])
+
     def _entry(self, job_id: str) -> Entry:
         try:
             return self._entries[job_id]

@@ -173,6 +173,7 @@ class MemoryJobStore(MemoryJobs):
                 return Signal.LOST
             entry.lease_ends_ms = self.clock_ms() + int(self.rules.lease_s * 1000)
             if progress is not None:
+                self.mark_stage(entry.job, progress.stage)
                 entry.job = entry.job.model_copy(update=progress._asdict())
                 self.happened(lease.job_id, PROGRESS, **progress._asdict())
                 self.announce_progress(entry.job)
@@ -237,6 +238,7 @@ class MemoryJobStore(MemoryJobs):
             now = self.clock_ms()
             for entry in list(self._entries.values()):
                 if entry.job.status is JobStatus.RUNNING and entry.lease_ends_ms <= now:
+                    self.used.past[entry.job.spec.model, "lost", ""] += 1
                     if self._put_back(entry, error, 0) is JobStatus.QUEUED:
                         again[entry.job.spec.model] += 1
                     else:
@@ -268,15 +270,18 @@ class MemoryJobStore(MemoryJobs):
             self.tickets.append(ticket)
 
     def _move(self, entry: Entry, status: JobStatus, **fields: object) -> None:
-        assert status in TRANSITIONS[entry.job.status], (entry.job.status, status)
+        before = entry.job
+        assert status in TRANSITIONS[before.status], (before.status, status)
         entry.job = entry.job.model_copy(update={"status": status, **fields})
         running = status is JobStatus.RUNNING
+        self.mark_move(before, entry.job)
         self.happened(entry.job.id, status, **({"attempt": entry.job.attempt} if running else {}))
 
     def _end(self, entry: Entry, status: JobStatus, error: JobError | None = None) -> None:
         entry.ready_ms = 0
         self._move(entry, status, completed_ms=self.clock_ms(), stage=None, error=error)
         self.announce(entry.job, status.value)
+        self.used.past[entry.job.spec.model, status.value, error.code if error else ""] += 1
 
     def _put_back(self, entry: Entry, error: JobError, delay_s: float) -> JobStatus:
         if entry.job.cancel_requested:

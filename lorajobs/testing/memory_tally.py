@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from lorajobs.job_page import JobFilter
 from lorajobs.jobs import Job, JobStatus
-from lorajobs.tally import OVERDUE_S, RATE_MINUTES, BaseCount, Tally
+from lorajobs.tally import OVERDUE_S, RATE_MINUTES, BaseCount, Tally, Totals
 from lorajobs.testing.memory_store import MemoryJobStore
 
 
@@ -43,7 +43,18 @@ class MemoryTally:
                 unsettled=len(store.outbox),
                 due=len(due),
                 overdue=sum(late >= OVERDUE_S * 1000 for late in due),
+                totals={model: self._totals(model) for model in bases},
             )
+
+    def _totals(self, model: str) -> Totals:
+        past = self._store.used.past
+        used = [u for u in self._store.used.usage("model", None) if u.name == model]
+        return Totals(
+            {(s, code): n for (m, s, code), n in past.items() if m == model and s != "lost"},
+            sum(u.pictures for u in used),
+            sum(u.gpu_s for u in used),
+            past[model, "lost", ""],
+        )
 
     def _is_delayed(self, job: Job) -> bool:
         place = self._store.place(job.id, 0)

@@ -1,5 +1,6 @@
 """What was used, added up by a store in memory; it stays when the jobs are erased."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import date
 
@@ -13,6 +14,8 @@ class MemoryUsage:
 
     def __init__(self, clock_ms: Callable[[], int]) -> None:
         self._clock_ms = clock_ms
+        #: ends of jobs by base, status and error code, and `lost` leases
+        self.past: Counter[tuple[str, str, str]] = Counter()
         #: by day and key, then by what it is and its name: jobs, pictures and milliseconds
         self._sums: dict[tuple[date, str, UsageBy, str], tuple[int, int, int]] = {}
 
