@@ -5,19 +5,19 @@ from pathlib import Path
 
 from lorajobs.catalog import Catalog
 from lorajobs.commands.settings import with_table
-from lorajobs.jobs import TRANSITIONS
+from lorajobs.jobs import TRANSITIONS, JobStatus
 from lorajobs.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 
 
 def test_the_drawn_states_are_the_table() -> None:
-    text = (ROOT / "docs" / "job-states.md").read_text()
-    drawn = set(re.findall(r"^    (\w+) --> (\w+): ", text, re.MULTILINE))
+    text = (ROOT / "docs" / "states.svg").read_text()
+    drawn = set(re.findall(r'<path id="(\w+)-(\w+)"', text))
     allowed = {(str(a), str(b)) for a, targets in TRANSITIONS.items() for b in targets}
-    assert drawn == allowed
-    ends = set(re.findall(r"^    (\w+) --> \[\*\]$", text, re.MULTILINE))
-    assert ends == {str(status) for status in TRANSITIONS if status.is_terminal}
+    assert drawn == allowed | {("new", "queued")}
+    states = set(re.findall(r"<text [^>]+>(\w+)</text>", text)) & set(JobStatus)
+    assert states == set(JobStatus)
 
 
 def test_every_drawn_change_has_its_script_and_tests_that_exist() -> None:
