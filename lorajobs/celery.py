@@ -9,6 +9,7 @@ from celery.app.amqp import AMQP
 from celery.exceptions import CPendingDeprecationWarning
 from kombu import Connection, Queue
 
+from lorajobs import logs
 from lorajobs.catalog import Catalog
 from lorajobs.settings import Settings
 
@@ -76,6 +77,16 @@ def make_app(settings: Settings) -> Celery:
         event_queue_prefix="lorajobs.events",
     )
     return app
+
+
+def take_over_log(settings: Settings, process: str) -> None:
+    """Sets the log of a worker or courier up, which Celery then leaves as it is."""
+    logs.set_up(settings, process)
+    signals.setup_logging.connect(_leave, weak=False)
+
+
+def _leave(**_: object) -> None:
+    """That somebody hears the signal is what keeps Celery from a log of its own."""
 
 
 def _quiet(**_: object) -> None:

@@ -12,13 +12,13 @@ from celery import Celery, bootsteps
 
 from lorajobs.adapters.awaited import sweep
 from lorajobs.catalog import Catalog
-from lorajobs.celery import COURIER_QUEUE, make_app
+from lorajobs.celery import COURIER_QUEUE, make_app, take_over_log
+from lorajobs.courier_metrics import CourierMetrics
 from lorajobs.document import job_document
 from lorajobs.errors import JobNotFound, LoraJobsError, StorageUnavailable
 from lorajobs.guarded_http import GuardedHttp
 from lorajobs.images import Images
 from lorajobs.jobs import Job
-from lorajobs.metrics import CourierMetrics
 from lorajobs.prediction import prediction_document
 from lorajobs.reach import Reach
 from lorajobs.redis_awaited import open_awaited
@@ -139,6 +139,8 @@ class Courier:
 
 def run_courier(settings: Settings) -> int:
     """Runs one courier until it is told to stop; returns the exit code."""
+    name = f"courier-{os.getpid()}@{socket.gethostname()}"
+    take_over_log(settings, name)
     app = make_app(settings)
     store = open_job_store(settings)
     objects = open_store(settings)
@@ -185,17 +187,16 @@ def run_courier(settings: Settings) -> int:
     )
     _Rounds.period_s = settings.sweep_s
     app.steps["consumer"].add(_Rounds)
-    return _run(app, settings)
+    return _run(app, name)
 
 
-def _run(app: Celery, settings: Settings) -> int:
+def _run(app: Celery, name: str) -> int:
     worker = app.Worker(
-        hostname=f"courier-{os.getpid()}@{socket.gethostname()}",
+        hostname=name,
         pool="threads",
         concurrency=THREADS,
         prefetch_multiplier=MESSAGES_PER_THREAD,
         queues=[COURIER_QUEUE],
-        loglevel=settings.log_level,
         without_mingle=True,
         without_gossip=True,
         quiet=True,

@@ -11,7 +11,7 @@ from lorajobs.storage.base import ObjectStore
 Document = dict[str, object]
 
 #: What a job's spec holds beside the request, or shows in another form.
-OWN = frozenset({"loras", "webhook", "retry_of", "owner"})
+OWN = frozenset({"loras", "webhook", "retry_of", "owner", "request_id"})
 #: What an output says of its file; null of a picture that was withheld.
 _OF_A_FILE = ("url", "url_expires_at", "content_type", "bytes", "sha256")
 _EPOCH = datetime.fromtimestamp(0, UTC)

@@ -12,13 +12,13 @@ from lorajobs.base_choice import Candidate, choose_base
 from lorajobs.catalog import Catalog, ModelEntry
 from lorajobs.groups import group_of, shas_of
 from lorajobs.jobs import Job
-from lorajobs.metrics import WorkerMetrics
 from lorajobs.policy import SwapCost, choose
 from lorajobs.settings import Settings
 from lorajobs.snapshot import SNAPSHOT_LIMIT, Snapshot, WaitingJob
 from lorajobs.store import LeaseStore, Rescuing, Trade, Workers, WorkerState
 from lorajobs.store_errors import RecordUnreadable
 from lorajobs.tickets import TicketQueue
+from lorajobs.worker_metrics import WorkerMetrics
 from lorajobs.worker_page import WorkerPage
 
 #: How often a claim chooses anew when another worker took its job first.

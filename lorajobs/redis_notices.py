@@ -11,6 +11,7 @@ from lorajobs.redis_client import translated
 from lorajobs.redis_record import dump_worker, load_worker
 from lorajobs.redis_scripts import load
 from lorajobs.store import WorkerState
+from lorajobs.timeline import LEFT
 
 PREFIX = "lorajobs"
 #: Begins the member of a holding that is no adapter but its version.
@@ -18,6 +19,7 @@ _VERSION = "="
 
 _SCRIPTS = ["submit", "cancel", "delete", "snapshot", "claim", "renew", "finish", "requeue"]
 _SCRIPTS += ["outlook", "place", "refuse", "rescue", "deliveries", "hold", "settle", "redeliver"]
+_SCRIPTS += ["mark"]
 
 
 class RedisNotices:
@@ -42,17 +44,22 @@ class RedisNotices:
             self._redis.zadd(self._key("kept"), {job_id: int(due_ms)}, xx=True)
 
     def put_worker(self, worker: WorkerState, ttl_s: float) -> None:
+        told = dump_worker(worker)
         with translated(), self._redis.pipeline() as pipe:
-            pipe.set(self._key("worker", worker.name), dump_worker(worker), px=int(ttl_s * 1000))
+            pipe.set(self._key("worker", worker.name), told, px=int(ttl_s * 1000), get=True)
             pipe.sadd(self._key("workers"), worker.name)
             if not worker.takes_jobs:
                 # Nobody should leave its adapters' jobs to it.
-                pipe.hdel(self._key("loaded", worker.model), worker.name)
-            pipe.execute()
+                pipe.hdel(self._key("claim", worker.name), "group")
+            before, *_ = pipe.execute()
+        was = load_worker(before) if before else None
+        if was is None or (was.state, was.model) != (worker.state, worker.model):
+            self._run("mark", worker.name, worker.state, worker.model)
 
     def remove_worker(self, name: str) -> None:
         with translated():
             self._redis.delete(self._key("worker", name), self._key("memory", name))
+        self._run("mark", name, LEFT, "")
 
     def workers(self) -> Sequence[WorkerState]:
         with translated():

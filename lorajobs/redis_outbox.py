@@ -1,6 +1,7 @@
 """The outbox of webhooks on Redis."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from lorajobs.outbox import (
     Delivery,
@@ -33,19 +34,27 @@ class RedisOutbox(RedisNotices):
     def deliveries(self, job_id: str) -> Sequence[DeliveryRecord]:
         with translated():
             names = self._redis.zrange(self._key("deliveries", job_id), 0, -1)
-            with self._redis.pipeline() as pipe:
-                for name in names:
-                    pipe.hgetall(self._key("delivery", name))
-                    pipe.zscore(self._key("outbox"), name)
-                    pipe.lrange(self._key("tries", name), 0, -1)
-                found = pipe.execute()
-        rows = zip(names, found[::3], found[1::3], found[2::3], strict=True)
-        return [_record(name, *row) for name, *row in rows if row[0]]
+        return deliveries(self._redis, self._prefix, names)
 
     def redeliver(self, job_id: str, delivery_id: str) -> DeliveryRecord:
         if not self._run("redeliver", job_id, delivery_id):
             raise DeliveryNotFound(f"the job has no delivery {delivery_id!r}")
         return next(r for r in self.deliveries(job_id) if r.delivery.id == delivery_id)
+
+
+def deliveries(client: Any, prefix: str, names: Sequence[str]) -> Sequence[DeliveryRecord]:  # noqa: ANN401
+    """Those of these webhooks that are there, as their log shows them.
+
+    Raises: StoreUnavailable.
+    """
+    with translated(), client.pipeline() as pipe:
+        for name in names:
+            pipe.hgetall(f"{prefix}:delivery:{name}")
+            pipe.zscore(f"{prefix}:outbox", name)
+            pipe.lrange(f"{prefix}:tries:{name}", 0, -1)
+        found = pipe.execute()
+    rows = zip(names, found[::3], found[1::3], found[2::3], strict=True)
+    return [_record(name, *row) for name, *row in rows if row[0]]
 
 
 def _record(

@@ -68,8 +68,8 @@ def load_worker(state: str) -> WorkerState:
     """The inverse of `dump_worker`."""
     fields = json.loads(state)
     loaded = [AppliedLora.model_validate(use) for use in fields.pop("loaded")]
-    others = tuple(fields.pop("others", ()))
-    return WorkerState(**fields, loaded=loaded, others=others)
+    others, parked = (tuple(fields.pop(name, ())) for name in ("others", "parked"))
+    return WorkerState(**fields, loaded=loaded, others=others, parked=parked)
 
 
 def load_job(record: Mapping[str, str]) -> Job:

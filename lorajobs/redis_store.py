@@ -1,6 +1,5 @@
 """The job store on Redis or Valkey: one atomic script per verb, key schema in `lua/keys.lua`."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import redis
@@ -8,6 +7,7 @@ import redis
 from lorajobs.errors import JobNotFinished, JobNotFound, QueueFull, WorkerLost
 from lorajobs.job_page import JobFilter, JobPage
 from lorajobs.jobs import Job, JobError, JobStatus, Lease, Outcome
+from lorajobs.moved import Moved, rescued
 from lorajobs.place import NOBODY, Crew, Place, Submitted
 from lorajobs.redis_client import connect, translated
 from lorajobs.redis_notices import PREFIX
@@ -225,26 +225,19 @@ class RedisJobStore(RedisOutbox):
 
     def rescue(self) -> Rescued:
         error = WorkerLost("the worker died on every attempt").as_job_error()
-        ended, *models = self._run(
+        told = self._run(
             "rescue",
             self._lease_ms,
             error.model_dump_json(),
             _SWEEP_LIMIT,
             LATE.model_dump_json(),
         )
-        return Rescued(Counter(models), ended)
+        return rescued(Moved(*told[at : at + 4]) for at in range(0, len(told), 4))
 
     def backlog(self) -> Mapping[str, int]:
         with translated():
             models = sorted(self._redis.smembers(self._key("models")))
             return {m: int(self._redis.zcard(self._key("waiting", m))) for m in models}
-
-    def queued(self, model: str) -> Sequence[str]:
-        """A base's jobs that wait, and those held back until their next attempt."""
-        with translated():
-            waiting = self._redis.zrange(self._key("waiting", model), 0, -1)
-            delayed = self._redis.zrange(self._key("delayed"), 0, -1)
-        return [*waiting, *(job.id for job in self._jobs(delayed) if job.spec.model == model)]
 
     def spent(self, limit: int) -> Sequence[str]:
         with translated():

@@ -1,12 +1,9 @@
 """Jobs of dead workers go back to their queues; every courier and every worker sees to it."""
 
-import logging
 from typing import Protocol
 
 from lorajobs.catalog import Catalog
 from lorajobs.store import Rescued, Rescuing
-
-log = logging.getLogger(__name__)
 
 
 class MintingQueue(Protocol):
@@ -26,8 +23,6 @@ def rescue(store: Rescuing, queue: MintingQueue, catalog: Catalog) -> Rescued:
     Raises: StoreUnavailable.
     """
     rescued = store.rescue()
-    if rescued.ended or rescued.waiting_again:
-        log.warning("rescued %s, ended %d", dict(rescued.waiting_again), rescued.ended)
     for model, count in rescued.waiting_again.items():
         entry = catalog.models.get(model)
         if entry is not None:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from lorajobs.place import Crew
+from lorajobs.remembered import Remembered
 from lorajobs.store import WorkerState
 
 #: Seconds; a worker says that it lives every 1.5 s.
@@ -19,20 +20,18 @@ class Roster:
         kept_s: float = KEPT_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._ask = ask
-        self._kept_s = kept_s
-        self._clock = clock
-        self._seen: tuple[float, Sequence[WorkerState]] | None = None
+        self._workers = Remembered(ask, kept_s, clock)
 
     def serving(self, model: str) -> Crew:
         """Who takes jobs of this base.
 
         Raises: StoreUnavailable.
         """
-        # Two threads may both ask; neither is harmed.
-        seen = self._seen
-        if seen is None or self._clock() - seen[0] >= self._kept_s:
-            seen = self._seen = self._clock(), self._ask()
-        own = [worker for worker in seen[1] if worker.serves(model) and worker.takes_jobs]
-        idle = [worker for worker in own if worker.state == "warm" and worker.job_id is None]
-        return Crew(len(own), len(idle))
+        return crew_of(self._workers(), model)
+
+
+def crew_of(workers: Sequence[WorkerState], model: str) -> Crew:
+    """Who of these live workers takes jobs of this base."""
+    own = [worker for worker in workers if worker.serves(model) and worker.takes_jobs]
+    idle = [worker for worker in own if worker.state == "warm" and worker.job_id is None]
+    return Crew(len(own), len(idle))

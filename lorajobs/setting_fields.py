@@ -6,7 +6,14 @@ from typing import Annotated
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from lorajobs.setting_types import HostOrNetwork, HttpUrl, Level, RequireKeys, SigningSecret
+from lorajobs.setting_types import (
+    HostOrNetwork,
+    HttpUrl,
+    Level,
+    LogFormat,
+    RequireKeys,
+    SigningSecret,
+)
 
 PREFIX = "LORAJOBS_"
 
@@ -29,6 +36,9 @@ class SettingFields(BaseSettings):
         Path("~/.lorajobs"), description="caches, embedded Valkey, local pictures"
     )
     log_level: Level = Field("INFO", description="level of every process's log")
+    log_format: LogFormat = Field(
+        "console", description="its lines: `console`, for people, or `json`, an object each"
+    )
 
     redis_url: str = Field("redis://127.0.0.1:6379/0", description="Redis or Valkey with all state")
     broker_url: str | None = Field(None, description="Celery broker; `redis_url` if unset")
@@ -136,12 +146,20 @@ class SettingFields(BaseSettings):
         description="MiB of GPU memory for recorded steps, of each base; those not used for "
         "longest go first",
     )
+    parked_mb: int = Field(
+        16_384,
+        ge=0,
+        le=1_048_576,
+        description="MiB of host memory for the bases of a worker that serves several, or that "
+        "frees its GPU when idle: from there one is back in a moment; those not used for longest "
+        "are loaded again, 0: all; workers of one `--gpus` divide it",
+    )
     unload_idle_s: float = Field(
         0.0,
         ge=0,
         le=604_800,
         description="seconds without a job after which a worker frees its GPU, until the next "
-        "job loads the base again; 0: never",
+        "job brings the base back; 0: never",
     )
     canary_s: float = Field(
         60.0,
@@ -190,6 +208,10 @@ class SettingFields(BaseSettings):
     flower_port: int = Field(5555, ge=1, le=65_535, description="port Flower listens on")
     flower_auth: SecretStr | None = Field(
         None, description="`user:password` for Flower; needed beyond this machine and by its API"
+    )
+
+    flower_url: HttpUrl | None = Field(
+        None, description="Flower's URL as operators see it; the page `/ops` links it"
     )
 
     metrics_host: str = Field("127.0.0.1", description="address metrics are served at")

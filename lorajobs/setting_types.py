@@ -53,6 +53,7 @@ def _signing_secret(secret: SecretStr) -> SecretStr:
 
 
 Level = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(_upper)]
+LogFormat = Literal["console", "json"]
 RequireKeys = Literal["auto", "always", "never"]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 SigningSecret = Annotated[SecretStr, AfterValidator(_signing_secret)]

@@ -148,6 +148,8 @@ class JobSpec(Frozen):
     retry_of: str | None = None
     #: the id of the API key that submitted it, empty without one
     owner: str = ""
+    #: the id of the HTTP request that submitted it, empty without one
+    request_id: str = ""
     image: SourceImage | None = None
     #: how far the pictures may go from `image`, above 0 to 1
     strength: float | None = None

@@ -79,6 +79,8 @@ class Rescued(NamedTuple):
 
 
 UNLOADED = "unloaded"
+#: Of a base that no worker has on its GPU, but one in its host memory.
+PARKED = "parked"
 DRAINING = "draining"
 
 
@@ -101,6 +103,8 @@ class WorkerState(NamedTuple):
     others: tuple[str, ...] = ()
     #: where the base's pristine weights lie: `gpu`, `host` or `unfused`; empty if unknown
     placement: str = ""
+    #: bases that it can have on its GPU again in a moment
+    parked: tuple[str, ...] = ()
     #: names the disk that these are on, see `holdings.Holder`; empty if there is none
     disk: str = ""
 

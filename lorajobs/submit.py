@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Protocol
 
+from lorajobs import logs
 from lorajobs.catalog import Catalog
 from lorajobs.errors import JobNotFinished, JobNotFound, QueueFull, RequestError, StoreUnavailable
 from lorajobs.jobs import Job, JobStatus
@@ -67,7 +68,7 @@ def submit(
     job = Job(
         id=str(uuid.uuid4()),
         status=JobStatus.QUEUED,
-        spec=plan.spec,
+        spec=plan.spec.model_copy(update={"request_id": logs.request_id()}),
         created_ms=0,
         steps=plan.spec.all_steps,
         warnings=plan.warnings,
@@ -91,6 +92,10 @@ def submit(
         "created_ms": submitted.created_ms,
         "predicted_s": place.starts_in_s(crew) if place else None,
     }
+    with logs.about_job(job):
+        logs.step(
+            "accepted", priority=job.spec.priority, position=place.position if place else None
+        )
     return job.model_copy(update=told), place
 
 

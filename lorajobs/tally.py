@@ -24,6 +24,20 @@ class BaseCount(NamedTuple):
 NO_JOBS = BaseCount(0, None, 0, 0.0, 0.0)
 
 
+class Totals(NamedTuple):
+    """What there was of one base model since the store began; it stays when jobs are erased."""
+
+    #: jobs by how they ended: the status, and the code of their error or nothing
+    ended: Mapping[tuple[str, str], int] = {}
+    pictures: int = 0
+    gpu_s: float = 0.0
+    #: leases that ran out: their worker died, or could not be heard
+    lost: int = 0
+
+
+NO_TOTALS = Totals()
+
+
 class Tally(NamedTuple):
     """All jobs that have not ended, and all webhooks that are not settled."""
 
@@ -36,6 +50,8 @@ class Tally(NamedTuple):
     due: int
     #: of these, those that are due for at least `OVERDUE_S`
     overdue: int
+    #: by base model, as `bases`
+    totals: Mapping[str, Totals] = {}
 
 
 class TallyKeeper(Protocol):

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from standardwebhooks import Webhook
 
+from lorajobs import logs
 from lorajobs.document import Document
 from lorajobs.errors import JobNotFound, UrlNotAllowed
 from lorajobs.guarded_http import Answer, GuardedHttp, Unreachable
@@ -18,8 +19,6 @@ from lorajobs.settings import Settings
 from lorajobs.spec import WebhookShape
 from lorajobs.store import Housekeeping
 from lorajobs.webhook_secrets import WebhookSecrets
-
-log = logging.getLogger(__name__)
 
 #: Longer than one try can take, so that two couriers never send the same try.
 HOLD_MARGIN_S = 10.0
@@ -76,7 +75,8 @@ class WebhookSender:
             seconds = time.monotonic() - begun
         self._observe(label, seconds)
         self._housekeeping.settle(delivery, verdict)
-        return _told(delivery, verdict)
+        with logs.about_job(job):
+            return _told(delivery, verdict, seconds)
 
     def _attempted(self, delivery: Delivery, job: Job) -> tuple[Verdict, str]:
         """What a try says of the delivery, and its name in the metrics."""
@@ -112,6 +112,8 @@ class WebhookSender:
                 for secret in self._secrets.of(job.spec.owner).all
             ),
         }
+        if job.spec.request_id:
+            headers[logs.REQUEST_ID.lower()] = job.spec.request_id
         within_s = self._settings.webhook_timeout_s
         # Redirects are answers like any other: not 2xx.
         with self._http.ask("POST", delivery.url, headers, body, within_s=within_s) as answer:
@@ -160,10 +162,14 @@ def _failed(result: str) -> Verdict:
     return Verdict(result, DeliveryStatus.FAILED)
 
 
-def _told(delivery: Delivery, verdict: Verdict) -> str:
-    if verdict.status is DeliveryStatus.DELIVERED:
-        return verdict.result
-    pending = verdict.status is DeliveryStatus.PENDING
-    last = f"; again in {verdict.retry_in_s:.0f} s" if pending else "; given up"
-    log.warning("webhook %s try %d: %s%s", delivery.id, delivery.tries, verdict.result, last)
-    return verdict.result + last
+def _told(delivery: Delivery, verdict: Verdict, seconds: float | None) -> str:
+    facts = {"webhook": delivery.id, "type": delivery.event, "try": delivery.tries}
+    with logs.about(**facts, result=verdict.result):
+        if verdict.status is DeliveryStatus.DELIVERED:
+            logs.step("webhook delivered", answer_ms=logs.ms(seconds))
+            return verdict.result
+        pending = verdict.status is DeliveryStatus.PENDING
+        again_ms = logs.ms(verdict.retry_in_s) if pending else None
+        level = logging.WARNING
+        logs.step("webhook failed", level, answer_ms=logs.ms(seconds), again_ms=again_ms)
+    return verdict.result + (f"; again in {verdict.retry_in_s:.0f} s" if pending else "; given up")

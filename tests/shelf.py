@@ -11,6 +11,9 @@ from lorajobs.settings import Settings
 from lorajobs.storage.folder import FolderStore
 
 PUBLIC_URL = "https://api.example"
+#: Read once, for that takes longer than all else of a shelf. Where keys are needed, a test of
+#: keys says so.
+SETTINGS = Settings(public_url=PUBLIC_URL, require_keys="never")
 
 
 def weights(name: str) -> bytes:
@@ -69,16 +72,12 @@ class Shelf:
                 },
             }
         )
-        self.settings = Settings(
-            data_dir=folder / "data",
-            lora_roots=(self.root,),
-            public_url=PUBLIC_URL,
-            # Where keys are needed, a test of keys says so.
-            require_keys="never",
-        )
+        own = {"data_dir": folder / "data", "lora_roots": (self.root,)}
+        self.settings = SETTINGS.model_copy(update=own)
         self.folder = folder / "objects"
         self.objects = FolderStore(self.folder, PUBLIC_URL, 3600)
-        self.library = Library(self.settings, self.catalog, MemoryLoraRegistry(), self.objects)
+        self.registry = MemoryLoraRegistry()
+        self.library = Library(self.settings, self.catalog, self.registry, self.objects)
 
     def file(self, name: str) -> str:
         """Puts a weight file on the shelf."""

@@ -27,6 +27,7 @@ OWNERS = {
         "lorajobs.redis_store",
         "lorajobs.redis_tally",
         "lorajobs.redis_usage",
+        "lorajobs.redis_watch",
         "lorajobs.adapters.registry",
     },
     "prometheus_client": {"lorajobs.metrics", "web.metrics"},

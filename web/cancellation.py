@@ -2,6 +2,7 @@
 
 import logging
 
+from lorajobs import logs
 from lorajobs.errors import StoreUnavailable
 from lorajobs.jobs import Job, JobStatus
 from web.caller import caller, own_job
@@ -19,6 +20,7 @@ def canceled(job_id: str) -> Job:
     if not caller().sees_all:
         own_job(job_id)
     job = d.store.cancel(job_id)
+    logs.canceled(job)
     if job.status is JobStatus.RUNNING:
         try:
             d.push_cancel(job)

@@ -12,11 +12,13 @@ from lorajobs.adapters.registry import RedisLoraRegistry
 from lorajobs.api_keys import KeyRing
 from lorajobs.cancel import CancelPush
 from lorajobs.catalog import Catalog
+from lorajobs.drain import DrainCall
 from lorajobs.events import EventLog, Pace
 from lorajobs.holdings import Holdings
 from lorajobs.images import Images
 from lorajobs.jobs import Job
 from lorajobs.listeners import Listeners
+from lorajobs.lookout import Lookout
 from lorajobs.moderation import PromptGate
 from lorajobs.reach import Reach
 from lorajobs.redis_awaited import open_awaited
@@ -29,6 +31,7 @@ from lorajobs.redis_secrets import open_webhook_secrets
 from lorajobs.redis_store import open_job_store
 from lorajobs.redis_tally import open_tally
 from lorajobs.redis_usage import open_usage
+from lorajobs.redis_watch import open_watch
 from lorajobs.roster import Roster
 from lorajobs.settings import Settings
 from lorajobs.storage import open_store
@@ -86,6 +89,10 @@ class Deps:
     queue: Broker
     objects: ObjectStore
     images: Images
+    #: sees what operators see
+    lookout: Lookout
+    #: tells a worker DRAIN or RESUME; False if it does not answer, raises StoreUnavailable
+    tell_worker: Callable[[str, str], bool]
     #: tells the worker of a running job to stop it now; raises StoreUnavailable
     push_cancel: Callable[[Job], None]
     #: raises UrlNotAllowed for a webhook that must not be called
@@ -108,6 +115,8 @@ class Deps:
 
         catalog = Catalog.load(settings.config)
         app = make_app(settings)
+        queue = TicketQueue(app, settings)
+        tally, keys = open_tally(settings), open_api_keys(settings)
         store = open_job_store(settings)
         objects = open_store(settings)
         registry = RedisLoraRegistry(connect(settings.redis_url))
@@ -124,13 +133,23 @@ class Deps:
             listeners=listeners,
             fleet=store,
             roster=Roster(store.workers),
-            tally=open_tally(settings),
-            ring=KeyRing(open_api_keys(settings)),
+            tally=tally,
+            ring=KeyRing(keys),
             secrets=open_webhook_secrets(settings),
             usage=open_usage(settings),
-            queue=TicketQueue(app, settings),
+            queue=queue,
             objects=objects,
             images=Images(settings, open_image_records(settings), objects),
+            lookout=Lookout(
+                store=store,
+                watch=open_watch(settings),
+                tally=tally,
+                tickets=queue,
+                catalog=catalog,
+                registry=registry,
+                keys=keys,
+            ),
+            tell_worker=DrainCall(app),
             push_cancel=CancelPush(app),
             check_webhook=Reach.of_webhooks(settings).vet,
             prompts=PromptGate.of(settings),

@@ -29,9 +29,10 @@ OPEN = frozenset(
         "files.show",
         "files.receive",
         "openapi.document",
-        "openapi.page",
     }
 )
+#: The blueprint of the pages for people, which hold no data: they ask the API, and that is gated.
+PAGES = "pages"
 #: Other APIs' pages, by blueprint: their clients show a key whether or not one is needed.
 FOREIGN = frozenset({"huggingface", "openai_images", "replicate", "vllm_omni"})
 #: The second is what older clients of Replicate send.
@@ -53,7 +54,7 @@ def register(app: Flask) -> None:
 
 
 def _pass() -> None:
-    if request.endpoint in OPEN:
+    if request.endpoint in OPEN or request.blueprint == PAGES:
         return
     key = _key()
     if key is None:

@@ -6,8 +6,9 @@ from lorajobs.request import RegisterRequest
 from web.body import json_body
 from web.caller import caller, own_loras
 from web.deps import deps
+from web.examples import example_picture
 from web.query import no_query
-from web.registration import AWAITED, awaited, lora_document, registered, unknown
+from web.registration import AWAITED, awaited, example_of, lora_document, registered, unknown
 from web.uploads import FORM, from_form
 
 loras = Blueprint("loras", __name__, url_prefix="/v1/loras")
@@ -29,6 +30,15 @@ def show(lora_id: str) -> Response:
     if upload := d.uploads.find(lora_id, who):
         return jsonify(lora_document(upload.record, AWAITED))
     raise unknown(lora_id)
+
+
+@loras.get("/<lora_id>/example")
+def example(lora_id: str) -> Response:
+    """Shows a picture that was made with the adapter."""
+    record = deps().library.find(lora_id, caller())
+    if record is None:
+        raise unknown(lora_id)
+    return example_picture(example_of(record))
 
 
 @loras.post("")

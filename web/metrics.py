@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from flask import Blueprint, Response, request
 from prometheus_client import CollectorRegistry, Metric
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from lorajobs.errors import StoreUnavailable
 from lorajobs.store import DRAINING, UNLOADED, WorkerState
-from lorajobs.tally import NO_JOBS, BaseCount, Tally
+from lorajobs.tally import NO_JOBS, NO_TOTALS, BaseCount, Tally, Totals
 from web.deps import Deps, deps
 
 log = logging.getLogger(__name__)
@@ -57,6 +57,7 @@ class _Queues(Collector):
             return
         bases = self._bases(tally)
         yield from self._of_bases(bases, workers)
+        yield from _of_the_past({base: tally.totals.get(base, NO_TOTALS) for base in bases})
         yield from _of_webhooks(tally)
         yield _gauge("jobs_delayed", "Jobs held back until their next attempt", tally.delayed)
         yield from _of_listeners(listeners)
@@ -106,6 +107,28 @@ class _Queues(Collector):
         for entry in self._deps.catalog.models.values():
             family.add_metric([entry.id], self._deps.queue.depth(entry.queue))
         return family
+
+
+def _of_the_past(totals: Mapping[str, Totals]) -> Iterator[Metric]:
+    """What only grows, whichever workers there were."""
+
+    def each(name: str, text: str, value: Callable[[Totals], float]) -> Metric:
+        family = CounterMetricFamily(f"lorajobs_{name}", text, labels=["base"])
+        for base, found in totals.items():
+            family.add_metric([base], value(found))
+        return family
+
+    ended = CounterMetricFamily(
+        "lorajobs_jobs_ended", "Jobs that ended, by how", labels=["base", "status", "code"]
+    )
+    for base, found in totals.items():
+        # From the first scrape on, so that the first increase of each is seen.
+        for how, count in {("succeeded", ""): 0, **found.ended}.items():
+            ended.add_metric([base, *how], count)
+    yield ended
+    yield each("pictures", "Pictures made", lambda t: t.pictures)
+    yield each("gpu_seconds", "Time of a GPU that ended jobs took", lambda t: t.gpu_s)
+    yield each("leases_lost", "Leases that ran out: a worker died", lambda t: t.lost)
 
 
 def _of_webhooks(tally: Tally) -> Iterator[Metric]:

@@ -1,4 +1,4 @@
-"""`/openapi.json` and `/docs`: the API described by its own routes, models and docstrings."""
+"""`/openapi.json`: the API described by its own routes, models and docstrings."""
 
 import inspect
 import re
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from http import HTTPStatus
 from typing import Any
 
-from flask import Blueprint, Flask, Response, current_app, jsonify, render_template_string
+from flask import Blueprint, Flask, Response, current_app, jsonify
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from werkzeug.routing import Rule
@@ -24,10 +24,10 @@ from lorajobs.access_errors import (
 from lorajobs.catalog import Defaults, Limits
 from lorajobs.errors import LoraJobsError, MalformedBody, StoreUnavailable, ValidationFailed
 from lorajobs.jobs import AppliedLora, JobError, JobWarning, Metrics
+from lorajobs.overview import Overview
 from lorajobs.spec import OutputFormat, SourceImage
 from web.errors import code_of, status_of
-from web.gate import FOREIGN, OPEN
-from web.openapi_page import PAGE
+from web.gate import FOREIGN, OPEN, PAGES
 from web.openapi_routes import ROUTES, Answer, Shape
 from web.openapi_schemas import ANSWER_HEADERS, REQUEST_HEADERS, SCHEMAS
 
@@ -47,6 +47,7 @@ _ANSWERS: tuple[type[BaseModel], ...] = (
     SourceImage,
     Defaults,
     Limits,
+    Overview,
 )
 #: What every page behind the gate can answer, and the headers of all its answers.
 _GATE = (
@@ -74,18 +75,12 @@ def document() -> Response:
     return jsonify(described(current_app))
 
 
-@openapi.get("/docs")
-def page() -> Response:
-    """Shows the description to people."""
-    response = Response(render_template_string(PAGE, api=described(current_app)))
-    response.headers["Content-Security-Policy"] = "default-src 'none'; style-src 'unsafe-inline'"
-    return response
-
-
 def described(app: Flask) -> Json:
     """The OpenAPI document of all routes of an application."""
     paths: Json = {}
     for rule in app.url_map.iter_rules():
+        if _blueprint(rule) == PAGES:
+            continue
         for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
             path = _VARIABLE.sub(r"{\2}", rule.rule)
             paths.setdefault(path, {})[method.lower()] = _operation(app, rule)
@@ -145,7 +140,7 @@ def _blueprint(rule: Rule) -> str:
 
 
 def _responses(rule: Rule, shape: Shape) -> Iterator[tuple[object, Json]]:
-    always = ["X-Content-Type-Options"]
+    always = ["X-Content-Type-Options", "X-Request-ID"]
     if rule.rule.startswith("/v1/"):
         always.append("Cache-Control")
     maybe = () if rule.endpoint in OPEN else _RATE

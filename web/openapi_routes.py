@@ -25,7 +25,9 @@ from lorajobs.image_errors import (
     ImageTooLarge,
     NoSuchImage,
     PipelineUnknown,
+    SourceLost,
 )
+from lorajobs.operator_errors import WorkerNotFound, WorkerSilent
 from lorajobs.outbox import DeliveryNotFound
 from lorajobs.queries import (
     JobQuery,
@@ -94,7 +96,17 @@ _JOB = Answer("Job", maybe=("Retry-After",))
 _MADE = ("X-Job-Id", "X-Should-Retry")
 _PICTURE = {200: Answer("image/*", always=_MADE)}
 _PICTURES = {200: Answer("Object", always=_MADE)}
-_PAGE = {200: Answer("text/html", always=("Content-Security-Policy",))}
+#: What else a job that is submitted again can be refused for.
+_REPEATED = (
+    JobNotFinished,
+    QueueFull,
+    SourceLost,
+    StorageUnavailable,
+    UnknownModel,
+    UploadFailed,
+)
+#: Of what is said to a worker.
+_TOLD = Shape(answers={200: Answer("WorkerTold")}, errors=(WorkerNotFound, WorkerSilent))
 
 
 def _prediction(body: type[BaseModel]) -> Shape:
@@ -151,6 +163,7 @@ ROUTES: Mapping[str, Shape] = {
         answers={202: Answer("Delivery")}, errors=(*_ONE_JOB, DeliveryNotFound)
     ),
     "models.index": Shape(answers={200: Answer("Models")}),
+    "models.example": Shape(answers={200: Answer("image/*")}),
     "loras.index": Shape(answers={200: Answer("Loras")}),
     "loras.show": Shape(answers={200: Answer("Lora")}, errors=(LoraNotRegistered,)),
     "loras.register": Shape(
@@ -163,6 +176,7 @@ ROUTES: Mapping[str, Shape] = {
         answers={200: Answer("Lora")},
         errors=(*_PLANNED, LoraNotRegistered, UploadAwaited),
     ),
+    "loras.example": Shape(answers={200: Answer("image/*")}, errors=(LoraNotRegistered,)),
     "loras.remove": Shape(answers={204: Answer()}, errors=(LoraNotRegistered,)),
     "uploads.upload": Shape(
         answers={201: Answer("Lora", always=("Location",))},
@@ -178,6 +192,14 @@ ROUTES: Mapping[str, Shape] = {
     "images.show": Shape(answers={200: Answer("Image")}, errors=(NoSuchImage,)),
     "images.remove": Shape(answers={204: Answer()}, errors=(NoSuchImage, StorageUnavailable)),
     "usage.index": Shape(answers={200: Answer("UsageReport")}, query=UsageQuery),
+    "admin.overview": Shape(answers={200: Answer("Overview")}),
+    "admin.drain": _TOLD,
+    "admin.resume": _TOLD,
+    "admin.purged": Shape(answers={200: Answer("Purged")}, errors=(UnknownModel,)),
+    "admin.requeue": Shape(
+        answers={202: Answer("Job", always=("Location",), maybe=("Retry-After",))},
+        errors=(*_ONE_JOB, *_REPEATED),
+    ),
     "health.alive": Shape(answers={200: Answer("Alive")}, query=None),
     "health.ready": Shape(answers={200: Answer("Ready")}, http=(503,), query=None),
     "metrics.index": Shape(answers={200: Answer("text/plain")}, query=None),
@@ -232,5 +254,4 @@ ROUTES: Mapping[str, Shape] = {
         headers=("Idempotency-Key",),
     ),
     "openapi.document": Shape(answers={200: Answer("Object")}, query=None),
-    "openapi.page": Shape(answers=_PAGE, query=None),
 }

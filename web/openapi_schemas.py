@@ -8,7 +8,7 @@ from lorajobs.jobs import JobStatus, Stage
 from lorajobs.outbox import DeliveryStatus
 from lorajobs.request import MAX_WAIT_S
 from lorajobs.spec import JobSpec, Visibility, WebhookEvent, WebhookShape
-from lorajobs.store import DRAINING, UNLOADED
+from lorajobs.store import DRAINING, PARKED, UNLOADED
 from lorajobs.usage import UsageBy
 from lorajobs.whereabouts import Tier
 
@@ -140,6 +140,7 @@ _WORKER = {
     "state": {"enum": ["loading", "warm", UNLOADED, DRAINING]},
     "busy": _FLAG,
     "placement": {"enum": ["gpu", "host", "unfused", None]},
+    "parked": _list(_TEXT),
     "loaded": _list(_ref("AppliedLora")),
     "memory": _list(_TEXT),
 }
@@ -148,12 +149,14 @@ _MODEL = {
     "aliases": _list(_TEXT),
     "repo": _TEXT_OR_NULL,
     "revision": _TEXT_OR_NULL,
-    "state": {"enum": ["warm", "loading", UNLOADED, DRAINING, "cold"]},
+    "state": {"enum": ["warm", "loading", PARKED, UNLOADED, DRAINING, "cold"]},
     "waiting": _WHOLE,
     "defaults": _ref("Defaults"),
     "limits": _ref("Limits"),
     "schedulers": _list(_TEXT),
     "accepts": _list(_TEXT),
+    "license": _TEXT_OR_NULL,
+    "example_url": _or_null(_URL),
     "workers": _list(_ref("Worker")),
 }
 _IMAGE = {
@@ -175,6 +178,7 @@ _LORA = {
     "scale": _NUMBER,
     "trigger_words": _list(_TEXT),
     "license": _TEXT_OR_NULL,
+    "example_url": _or_null(_URL),
     "weight_name": _TEXT_OR_NULL,
     "revision": _TEXT_OR_NULL,
     "sha256": _TEXT_OR_NULL,
@@ -240,6 +244,8 @@ SCHEMAS: Mapping[str, Json] = {
     "Delivery": _object(_DELIVERY),
     "Deliveries": _object({"deliveries": _list(_ref("Delivery"))}),
     "UsageReport": {"oneOf": [_used(by) for by in get_args(UsageBy)]},
+    "WorkerTold": _object({"worker": _TEXT, "draining": _FLAG}),
+    "Purged": _object({"canceled": _WHOLE}),
     "Alive": _object({"status": {"const": "ok"}}),
     "Ready": _object({"status": {"const": "ok"}, "checks": _CHECKS}),
     # Some carry more, such as the `checks` of /readyz.
@@ -279,8 +285,8 @@ ANSWER_HEADERS: Mapping[str, tuple[str, Json]] = {
     "Accept-Ranges": ("`bytes`: a part may be asked for", {"const": "bytes"}),
     "Content-Range": ("which part it is", _TEXT),
     "Content-Disposition": ("`inline`", _TEXT),
-    "Content-Security-Policy": ("no script, no other host", _TEXT),
     "X-Job-Id": ("the job that made the pictures", _TEXT),
     "X-Should-Retry": ("`false`: the same request again makes another job", {"const": "false"}),
+    "X-Request-ID": ("the request's own, or one made for it; in the log and in webhooks", _TEXT),
     "X-Content-Type-Options": ("`nosniff`", {"const": "nosniff"}),
 }

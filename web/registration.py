@@ -1,5 +1,7 @@
 """Registering an adapter, however its file comes, and what is told of it."""
 
+from pathlib import Path
+
 from flask import Response, jsonify
 
 from lorajobs.adapters.registry import LoraRecord
@@ -11,6 +13,7 @@ from lorajobs.field_errors import blamed, listed, shown
 from lorajobs.request import RegisterRequest, UploadRequest
 from web.caller import caller, own_loras
 from web.deps import deps, public_url
+from web.examples import example_url
 
 READY, AWAITED = "ready", "awaiting_upload"
 
@@ -69,6 +72,7 @@ def lora_document(record: LoraRecord, status: str = READY) -> dict[str, object]:
         "scale": record.scale,
         "trigger_words": record.trigger_words,
         "license": record.license,
+        "example_url": example_url("loras", record.id) if example_of(record) else None,
         "weight_name": adapter.weight_name if adapter else record.weight_name,
         # None until an adapter of lorajobs.toml is first used, or the file came.
         "revision": adapter.revision if adapter else None,
@@ -77,6 +81,11 @@ def lora_document(record: LoraRecord, status: str = READY) -> dict[str, object]:
         "configured": record.configured,
         "created_at": timestamp(record.created_ms),
     }
+
+
+def example_of(record: LoraRecord) -> Path | None:
+    """The picture that the operator configured for it."""
+    return deps().catalog.loras[record.id].example if record.configured else None
 
 
 def _entry(request: RegisterRequest, source: str) -> LoraEntry:

@@ -151,7 +151,9 @@ class AwaitedUploads:
             )
         bring = stored(self._objects, upload.key, upload.bytes, upload.sha256)
         file = Upload(f"{upload.record.id}.safetensors", bring)
-        said = {name: getattr(upload.record, name) for name in LoraEntry.model_fields}
+        # An entry of the file can show an example too; a record tells all else.
+        told = LoraEntry.model_fields.keys() & LoraRecord.model_fields.keys()
+        said = {name: getattr(upload.record, name) for name in told}
         entry = LoraEntry.model_validate(said)
         return self._library.register(entry, caller, upload.record.visibility, file)
 

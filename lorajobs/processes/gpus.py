@@ -74,7 +74,11 @@ def shares(settings: Settings, gpus: Sequence[Gpu]) -> Sequence[Settings]:
         raise ConfigError(
             f"LORAJOBS_DEVICE={device}: with --gpus each worker sees its own GPU alone; unset it"
         )
-    common = {"device": device, "host_cache_mb": settings.host_cache_mb // len(gpus)}
+    common = {
+        "device": device,
+        "host_cache_mb": settings.host_cache_mb // len(gpus),
+        "parked_mb": settings.parked_mb // len(gpus),
+    }
     return [
         settings.model_copy(update={**common, "cuda_visible_devices": gpu.visible_as})
         for gpu in gpus

@@ -38,6 +38,7 @@ def api(settings: Settings) -> Program:
         "workers": str(settings.api_workers),
         "threads": str(settings.api_threads + settings.api_listeners),
         "worker-class": "web.gunicorn_worker.Worker",
+        "logger-class": "web.gunicorn_log.Log",
         "log-level": settings.log_level.lower(),
         # gunicorn puts this folder first on the path; the caller's may hold a `web` of its own.
         "chdir": str(_PACKAGES),

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
-import redis
 
 from lorajobs.errors import JobNotFinished, JobNotFound, QueueFull, StoreUnavailable, WorkerLost
 from lorajobs.job_page import JobFilter
@@ -21,6 +20,7 @@ from lorajobs.jobs import (
     Withheld,
 )
 from lorajobs.place import Crew, Place
+from lorajobs.redis_client import connect
 from lorajobs.redis_store import RedisJobStore
 from lorajobs.snapshot import WaitingGroup
 from lorajobs.spec import Webhook
@@ -607,8 +607,7 @@ def test_workers_are_listed_while_they_live(backend: Backend) -> None:
 
 
 def test_a_dead_server_is_a_store_error() -> None:
-    client = redis.Redis(port=1, decode_responses=True)
-    store = RedisJobStore(client)
+    store = RedisJobStore(connect("redis://127.0.0.1:1/0"))
     with pytest.raises(StoreUnavailable, match="does not answer"):
         store.submit(a_job(), None)
     with pytest.raises(StoreUnavailable):

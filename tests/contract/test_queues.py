@@ -93,6 +93,7 @@ def test_an_idle_base_is_shown_without_complaint(run: Run) -> None:
         "tickets": 0,
         "no_worker": False,
         "groups": [],
+        "jobs": [],
         "workers": [],
     }
     assert "no worker" not in run("queues").stdout
@@ -116,6 +117,10 @@ def test_what_waits_is_shown_by_its_adapters_the_largest_group_first(
         {
             "name": "demo-1@host",
             "state": "warm",
+            "base": "demo",
+            "placement": "",
+            "others": [],
+            "parked": [],
             "loaded": [{"id": "pixel", "scale": 0.8}],
             "job_id": first.id,
             "cached": 12,
@@ -126,6 +131,9 @@ def test_what_waits_is_shown_by_its_adapters_the_largest_group_first(
         }
     ]
     assert not queue["no_worker"]
+    assert [(job["position"], job["why"]) for job in queue["jobs"]] == [
+        (place, "fetching") for place in range(3)
+    ]
     table = run("queues").stdout
     for text in ("pixel × 0.8, soft3d × 1", "demo-1@host", "warm", "12, 1.2 GB", first.id):
         assert text in table

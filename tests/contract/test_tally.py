@@ -5,15 +5,15 @@ from collections.abc import Iterator
 import pytest
 
 from lorajobs.errors import OutOfMemory, StoreUnavailable
-from lorajobs.jobs import JobStatus, Outcome
+from lorajobs.jobs import Job, JobStatus, Metrics, Outcome
 from lorajobs.outbox import DeliveryStatus, Verdict
 from lorajobs.redis_client import connect
 from lorajobs.redis_tally import RedisTally
 from lorajobs.spec import Webhook
-from lorajobs.tally import OVERDUE_S, TallyKeeper
+from lorajobs.tally import OVERDUE_S, TallyKeeper, Totals
 from lorajobs.testing import MemoryTally
 from tests.backends import Backend, MemoryBackend, RedisBackend
-from tests.jobs import a_job
+from tests.jobs import a_job, an_output
 
 DONE = Outcome(status=JobStatus.SUCCEEDED)
 HOOK = Webhook(url="https://receiver.example/hook")
@@ -31,7 +31,7 @@ def kept(request: pytest.FixtureRequest) -> Iterator[tuple[Backend, TallyKeeper]
 
 
 def test_nothing_is_counted_before_the_first_job(kept: tuple[Backend, TallyKeeper]) -> None:
-    assert kept[1].tally() == ({}, 0, 0, 0, 0)
+    assert kept[1].tally() == ({}, 0, 0, 0, 0, {})
 
 
 def test_jobs_are_counted_by_base_and_where_they_are(kept: tuple[Backend, TallyKeeper]) -> None:
@@ -89,15 +89,43 @@ def test_webhooks_are_counted_until_they_are_settled(kept: tuple[Backend, TallyK
         job = a_job(webhook=HOOK)
         store.submit(job, None)
         store.cancel(job.id)
-    assert keeper.tally()[2:] == (3, 3, 0)
+    assert keeper.tally()[2:5] == (3, 3, 0)
     (held,) = store.due_deliveries(1, hold_s=600)
-    assert keeper.tally()[2:] == (3, 2, 0)
+    assert keeper.tally()[2:5] == (3, 2, 0)
     backend.advance(OVERDUE_S + 1)
-    assert keeper.tally()[2:] == (3, 2, 2)
+    assert keeper.tally()[2:5] == (3, 2, 2)
     store.settle(held, Verdict("204", DeliveryStatus.DELIVERED))
     for delivery in store.due_deliveries(9, hold_s=600):
         store.settle(delivery, Verdict("500", DeliveryStatus.PENDING, 600))
-    assert keeper.tally()[2:] == (2, 0, 0)
+    assert keeper.tally()[2:5] == (2, 0, 0)
+
+
+def test_what_there_was_stays_when_jobs_are_erased(kept: tuple[Backend, TallyKeeper]) -> None:
+    backend, keeper = kept
+    store = backend.store
+    done, failed, canceled, lost = [a_job() for _ in range(4)]
+    for job in (done, failed, canceled, lost):
+        store.submit(job, None)
+    error = OutOfMemory("full").as_job_error()
+    metrics = Metrics(swap_s=0.5, generate_s=1.0)
+    outputs = (an_output(), an_output(index=1))
+    outcome = Outcome(status=JobStatus.SUCCEEDED, metrics=metrics, outputs=outputs)
+    store.finish(claimed(backend, done).lease, outcome)
+    store.finish(claimed(backend, failed).lease, Outcome(status=JobStatus.FAILED, error=error))
+    store.cancel(canceled.id)
+    claimed(backend, lost)
+    backend.expire_leases()
+    store.rescue()
+    for job in (done, failed, canceled):
+        store.delete(job.id)
+    ended = {("succeeded", ""): 1, ("failed", error.code): 1, ("canceled", ""): 1}
+    assert keeper.tally().totals == {"demo": Totals(ended, 2, 1.5, 1)}
+
+
+def claimed(backend: Backend, job: Job) -> Job:
+    found = backend.store.claim("demo", job.id, "worker", job.id)
+    assert found
+    return found
 
 
 def test_a_redis_that_is_away_is_said_to_be() -> None:

@@ -50,9 +50,11 @@ def test_one_worker_serves_both_and_changes_seldom(running: Line) -> None:
     assert {job["status"] for job in ended} == {"succeeded"}
     # In the order of their submits it would be eleven times.
     assert sum(map(changed, ended)) == 1
-    running.until(lambda: states(running) == {"demo": "cold", "twin": "warm"}, "twin is loaded")
-    # Nobody waits for nothing: the other base is a job away.
+    running.until(lambda: states(running) == {"demo": "parked", "twin": "warm"}, "twin is loaded")
+    # Nobody waits for nothing: the other base is a job away, and was not loaded again.
     assert changed(running.run())
+    assert "base returned" in running.logs()
+    running.until(lambda: states(running) == {"demo": "warm", "twin": "parked"}, "demo is back")
     assert running.submit(model="twin")["queue"]["reason"] == "waiting"
 
 
@@ -68,8 +70,11 @@ def test_a_job_goes_to_the_worker_that_has_its_base(running: Line) -> None:
 def test_an_idle_worker_frees_its_device_until_the_next_job(running: Line) -> None:
     # Longer than the time between two looks at the worker, which must be seen warm.
     running.start_painter(LORAJOBS_UNLOAD_IDLE_S="1", LORAJOBS_RENEW_S="0.2")
-    running.until(lambda: states(running)["demo"] == "unloaded", "the base is unloaded")
+    running.until(lambda: states(running)["demo"] == "parked", "the base is parked")
+    (worker,) = running.http.get("/v1/models").json()["models"][0]["workers"]
+    assert (worker["state"], worker["parked"]) == ("unloaded", ["demo"])
     job = running.run()
     assert job["status"] == "succeeded"
     assert changed(job)
-    running.until(lambda: states(running)["demo"] == "unloaded", "it is unloaded again")
+    assert "base returned" in running.logs()
+    running.until(lambda: states(running)["demo"] == "parked", "it is parked again")

@@ -8,13 +8,14 @@ from pathlib import Path
 from tests.services.leash import leashed
 
 ROOT = Path(__file__).parents[2]
-KILLS = 20
+#: A round: every kind once at least.
+KILLS = 13
 
 
-def test_twenty_kills_lose_nothing() -> None:
+def test_a_round_of_kills_loses_nothing() -> None:
     # Leashed, so that it cannot outlive this run.
     argv = leashed([sys.executable, "-m", "bench.chaos", "--kills", str(KILLS)])
-    ended = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=170)
+    ended = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=280)
     assert ended.returncode == 0, ended.stderr
     report = json.loads(ended.stdout.splitlines()[-1])
     assert report["kills"] == KILLS == sum(report["faults"].values())

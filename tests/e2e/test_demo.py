@@ -23,7 +23,7 @@ def test_the_demo_makes_what_it_promises(tmp_path: Path) -> None:
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=170,
+        timeout=280,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -38,7 +38,7 @@ def test_the_demo_makes_what_it_promises(tmp_path: Path) -> None:
     # Three styles besides the base; in order it would be 15. A worker that is warm before the last
     # job is submitted may need a few more.
     assert STYLES - 1 <= report["swaps"] <= 2 * STYLES
-    assert 0 < report["wall_s"] < 170
+    assert 0 < report["wall_s"] < 280
     with Image.open(out / "sheet.png") as sheet:
         assert min(sheet.size) > PROMPTS * 128
     assert "the first picture came" in done.stdout

@@ -23,9 +23,10 @@ from lorajobs.storage import open_store
 from lorajobs.webhook_secrets import new_secret
 from tests.e2e.looks import blockiness, colour, download, pixels
 from tests.lora_files import DEMO_LORAS, HOSTILE
+from tests.services.flower import Flower, flower
 from tests.services.line import Line, children_of, line
 from tests.services.receiver import Receiver, receiver
-from tests.services.server import HOST, free_ports
+from tests.services.server import HOST
 from tests.services.valkey import valkey
 from tests.services.weed import S3Server
 
@@ -231,56 +232,31 @@ def test_a_replaced_child_loads_before_it_takes_a_job(real: Line) -> None:
 
 
 def test_flower_lists_jobs_under_their_ids(real: Line) -> None:
-    port = free_ports(1)[0]
-    real.env |= {"LORAJOBS_FLOWER_PORT": str(port), "LORAJOBS_FLOWER_AUTH": "ops:secret"}
-    real.start("flower", "-m", "lorajobs", "flower")
-    url = f"http://{HOST}:{port}"
-    with httpx.Client(base_url=url, auth=("ops", "secret"), trust_env=False) as flower:
-
-        def tasks() -> dict[str, Any]:
-            try:
-                reply = flower.get("/api/tasks")
-            except httpx.TransportError:
-                return {}
-            return dict(reply.json()) if reply.status_code == 200 else {}
-
-        def seen(job_id: str) -> bool:
-            return bool(tasks().get(job_id, {}).get("state") == "SUCCESS")
-
-        real.until(lambda: _hears(flower), "Flower hears of workers", 60)
+    with flower(real) as shown:
         job, _ = run(real, loras=[{"id": "lineart", "scale": 0.8}])
-        real.until(lambda: seen(job["id"]), "Flower shows the job")
-        task = tasks()[job["id"]]
+        task = shown.seen(job["id"], "SUCCESS")
         assert task["name"] == "lorajobs.generate"
         assert "lineart:0.8" in task["kwargs"]
-        _revoke_and_terminate(real, flower)
-    assert httpx.get(f"{url}/api/tasks", trust_env=False).status_code == 401
+        _revoke_and_terminate(real, shown)
+        assert shown.asks_who()
 
 
-def _revoke_and_terminate(real: Line, flower: httpx.Client) -> None:
+def _revoke_and_terminate(real: Line, shown: Flower) -> None:
     """What an operator clicks ends the right jobs in the right state, and the worker stays warm."""
     (worker,) = real.warm_workers()
     running, waiting = real.submit(PROMPT, num_inference_steps=100), real.submit(PROMPT)
     real.reached(running["id"], lambda j: j["progress"]["step"] > 0)
-    assert flower.post(f"/api/task/revoke/{waiting['id']}").status_code == 200
-    ended = flower.post(f"/api/task/revoke/{running['id']}", params={"terminate": "true"})
-    assert ended.status_code == 200
+    shown.revoke(waiting["id"], terminate=False)
+    shown.revoke(running["id"], terminate=True)
     assert real.ended(running["id"])["status"] == "canceled"
     assert real.ended(waiting["id"])["status"] == "canceled"
     assert run(real)[0]["attempts"] == 1
     assert [w["name"] for w in real.warm_workers()] == [worker["name"]]
 
 
-def _hears(flower: httpx.Client) -> bool:
-    """True once Flower listens: it has heard of a worker."""
-    try:
-        return "flower_worker_online{" in flower.get("/metrics").text
-    except httpx.TransportError:
-        return False
-
-
 def test_a_worker_killed_mid_job_is_replaced_within_ten_seconds(real: Line) -> None:
-    real.start_worker("spare")
+    # Whoever takes the job, the other one ends it; a second real base would load for seconds.
+    real.start_painter("spare", step_s=0.05)
     job = real.submit(PROMPT, num_inference_steps=100)
     real.reached(job["id"], lambda j: j["progress"]["step"] > 0)
     store = open_job_store(Settings(redis_url=real.env["LORAJOBS_REDIS_URL"]))

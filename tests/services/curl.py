@@ -35,7 +35,9 @@ def main() -> None:
     parser.add_argument("url")
     parser.add_argument("-s", action="store_true")
     parser.add_argument("-H", dest="headers", action="append", default=[])
-    parser.add_argument("-d", dest="data", required=True)
+    body = parser.add_mutually_exclusive_group(required=True)
+    body.add_argument("-d", dest="data")
+    body.add_argument("--json")
     asked = parser.parse_args()
     url = urlsplit(asked.url if "://" in asked.url else f"http://{asked.url}")
     # It shows a host that is a number in full.
@@ -46,10 +48,13 @@ def main() -> None:
         "Accept": "*/*",
         "Content-Type": "application/x-www-form-urlencoded",
     }
+    if asked.json:
+        headers |= {"Content-Type": "application/json", "Accept": "application/json"}
     given = (header.partition(":") for header in asked.headers)
     headers |= {name.strip(): value.strip() for name, _, value in given}
     connection = http.client.HTTPConnection(host, timeout=TIMEOUT_S)
-    connection.request("POST", url.path or "/", asked.data.encode(), headers)
+    target = url._replace(scheme="", netloc="", path=url.path or "/").geturl()
+    connection.request("POST", target, (asked.json or asked.data).encode(), headers)
     sys.stdout.buffer.write(connection.getresponse().read())
     connection.close()
 

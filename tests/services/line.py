@@ -15,11 +15,12 @@ import httpx
 from tests.services.leash import leashed
 from tests.services.server import HOST, free_ports
 
-POLL_S = 0.02
+#: Seconds between two looks, at first and at last: a look costs the machine 3 ms.
+POLL_S, LONGEST_POLL_S = 0.02, 0.1
 #: The receivers and file servers of tests.
 LOCAL = '["127.0.0.0/8"]'
 #: Seconds for a real base on a machine that does other things too.
-WARM_S = 120.0
+WARM_S = 200.0
 ENDED = frozenset({"succeeded", "failed", "canceled", "expired"})
 
 
@@ -123,12 +124,12 @@ class Line:
         """The job's document."""
         return dict(self.http.get(f"/v1/jobs/{job_id}").raise_for_status().json())
 
-    def ended(self, job_id: str, deadline_s: float = 60) -> dict[str, Any]:
+    def ended(self, job_id: str, deadline_s: float = 120) -> dict[str, Any]:
         """The job's document once it has ended."""
         return self.reached(job_id, lambda job: job["status"] in ENDED, deadline_s)
 
     def reached(
-        self, job_id: str, state: Callable[[dict[str, Any]], bool], deadline_s: float = 60
+        self, job_id: str, state: Callable[[dict[str, Any]], bool], deadline_s: float = 120
     ) -> dict[str, Any]:
         """The job's document once it is in this state."""
         found: list[dict[str, Any]] = []
@@ -146,16 +147,17 @@ class Line:
         assert job["status"] == "succeeded", job["error"]
         return job
 
-    def until(self, condition: Callable[[], bool], what: str, deadline_s: float = 60) -> None:
+    def until(self, condition: Callable[[], bool], what: str, deadline_s: float = 120) -> None:
         """Polls until the condition holds.
 
         Raises: AssertionError with the ends of all logs.
         """
-        deadline = time.monotonic() + deadline_s
+        deadline, pause_s = time.monotonic() + deadline_s, POLL_S
         while not condition():
             if time.monotonic() > deadline:
                 raise AssertionError(f"not within {deadline_s:g} s: {what}\n{self.logs()}")
-            time.sleep(POLL_S)
+            time.sleep(pause_s)
+            pause_s = min(pause_s * 1.1, LONGEST_POLL_S)
 
     def left(self) -> dict[int, str]:
         """The live processes with this line's data folder, on Linux: ids and command lines."""

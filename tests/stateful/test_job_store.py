@@ -30,11 +30,11 @@ def _use(open_machine: Callable[[], RuleBasedStateMachine], share: int) -> None:
 
 def test_random_use_of_the_store_in_memory() -> None:
     walked: set[Move] = set()
-    _use(lambda: StoreMachine(MemoryBackend(RULES), walked), share=1)
+    _use(lambda: StoreMachine(MemoryBackend(RULES), walked), share=2)
     assert walked == EDGES
 
 
 def test_random_use_of_the_store_on_redis(valkey_url: str) -> None:
     walked: set[Move] = set()
-    _use(lambda: RedisMachine(RedisBackend(valkey_url, RULES), walked), share=3)
+    _use(lambda: RedisMachine(RedisBackend(valkey_url, RULES), walked), share=6)
     assert walked == EDGES

@@ -13,15 +13,19 @@ from lorajobs.processes import programs
 from lorajobs.settings import Settings
 
 ROOT = Path(__file__).parents[2]
+#: What the example leaves out, so that nobody runs with a password that all can read.
+OWN = {"FLOWER_AUTH": "a:b", "GRAFANA_PASSWORD": "c"}
 BINARY = Path(compose.__path__[0], "docker-compose")
 
 
-def _config(env_file: Path, *profiles: str) -> subprocess.CompletedProcess[str]:
+def _config(
+    env_file: Path, *profiles: str, env: dict[str, str] = OWN
+) -> subprocess.CompletedProcess[str]:
     chosen = [word for profile in profiles for word in ("--profile", profile)]
     return subprocess.run(
         [BINARY, "--env-file", env_file, *chosen, "config", "--format", "json"],
         cwd=ROOT,
-        env={},
+        env=env,
         capture_output=True,
         text=True,
     )
@@ -37,10 +41,10 @@ def services() -> dict[str, Any]:
 
 def test_the_secrets_have_no_default(tmp_path: Path) -> None:
     lines = (ROOT / ".env.example").read_text().splitlines()
-    for name in ("S3_ACCESS_KEY", "S3_SECRET_KEY", "FLOWER_AUTH"):
+    for name in ("S3_ACCESS_KEY", "S3_SECRET_KEY", *OWN):
         env_file = tmp_path / name
         env_file.write_text("\n".join(line for line in lines if not line.startswith(f"{name}=")))
-        result = _config(env_file, "cpu")
+        result = _config(env_file, "cpu", env={k: v for k, v in OWN.items() if k != name})
         assert result.returncode != 0
         assert f"required variable {name} is missing" in result.stderr
 
@@ -98,12 +102,12 @@ def test_a_stopped_worker_can_hand_its_job_back_before_it_is_killed(
 
 def test_every_port_is_for_this_machine_until_opened(services: dict[str, Any]) -> None:
     ports = [port for service in services.values() for port in service.get("ports", ())]
-    assert {port["target"] for port in ports} == {8000, 8333, 5555, 9090}
+    assert {port["target"] for port in ports} == {8000, 8333, 5555, 9090, 3000}
     assert {port["host_ip"] for port in ports} == {"127.0.0.1"}
 
 
 def test_prometheus_scrapes_services_where_they_listen(services: dict[str, Any]) -> None:
-    text = (ROOT / "docker" / "prometheus.yml").read_text()
+    text = (ROOT / "docker" / "prometheus" / "prometheus.yml").read_text()
     targets = re.findall(r"names: \[([\w, -]+)\], type: A, port: (\d+)", text)
     found = {name.strip(): port for names, port in targets for name in names.split(",")}
     assert set(found) == {"api", "courier", "worker", "worker-cpu"}
@@ -114,9 +118,25 @@ def test_prometheus_scrapes_services_where_they_listen(services: dict[str, Any])
         assert environment["LORAJOBS_METRICS_HOST"] == "0.0.0.0"
 
 
-def test_metrics_can_be_added_to_either_profile() -> None:
-    result = _config(ROOT / ".env.example", "cpu", "metrics")
-    assert {"prometheus", "worker-cpu"} <= set(json.loads(result.stdout)["services"])
+def test_monitoring_can_be_added_to_either_profile() -> None:
+    result = _config(ROOT / ".env.example", "cpu", "monitoring")
+    assert {"prometheus", "grafana", "worker-cpu"} <= set(json.loads(result.stdout)["services"])
+
+
+def test_nobody_gets_in_with_what_the_example_says() -> None:
+    result = _config(ROOT / ".env.example", "cpu", env={})
+    assert result.returncode != 0
+
+
+def test_every_file_that_a_service_reads_is_there(services: dict[str, Any]) -> None:
+    mounted = [
+        Path(volume["source"])
+        for name in ("prometheus", "grafana")
+        for volume in services[name]["volumes"]
+        if volume["type"] == "bind"
+    ]
+    assert len(mounted) == 5
+    assert [file for file in mounted if not file.is_file()] == []
 
 
 def test_the_variables_are_settings(services: dict[str, Any]) -> None:

@@ -7,10 +7,10 @@ import pytest
 
 from lorajobs.catalog import Catalog
 from lorajobs.courier import Courier
+from lorajobs.courier_metrics import CourierMetrics
 from lorajobs.errors import JobNotFound
 from lorajobs.images import Images
 from lorajobs.jobs import JobStatus, Lease, Outcome
-from lorajobs.metrics import CourierMetrics
 from lorajobs.settings import Settings
 from lorajobs.storage.folder import FolderStore
 from lorajobs.store import QueueRules

@@ -15,9 +15,9 @@ class Base:
         self.uses = 1
         self.is_loaded = True
 
-    def unload(self) -> bool:
+    def unload(self) -> str:
         was, self.is_loaded = self.is_loaded, False
-        return was
+        return "parked" if was else ""
 
 
 class Idle:
@@ -38,10 +38,14 @@ def idle() -> Idle:
     return Idle()
 
 
-def test_an_idle_base_goes_once(idle: Idle) -> None:
+def test_an_idle_base_goes_once_and_that_is_said(
+    idle: Idle, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     assert [idle.after(40), idle.after(20), idle.after(60)] == [False, True, False]
     assert not idle.base.is_loaded
     assert not idle.busy.locked()
+    assert caplog.messages == ["60 s without a job: the base is parked, its GPU free"]
 
 
 def test_a_running_job_keeps_it_and_the_time_counts_from_its_end(idle: Idle) -> None:

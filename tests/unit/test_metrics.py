@@ -1,21 +1,23 @@
 """What workers and couriers count, and how it is served."""
 
-import logging
 import socket
 from typing import Any
 
 import httpx
 import pytest
 
+from lorajobs.adapters.census import Census
+from lorajobs.courier_metrics import CourierMetrics
 from lorajobs.ending import Ending
 from lorajobs.errors import ConfigError
 from lorajobs.jobs import Job, JobStatus, Metrics
-from lorajobs.metrics import CourierMetrics, WorkerMetrics, serve
-from lorajobs.report import AttemptReport, FetchReport, ReportPipe
+from lorajobs.metrics import serve
+from lorajobs.report import AttemptReport, CanaryReport, FetchReport, ReportPipe
 from lorajobs.settings import Settings
 from lorajobs.store import Rescued
 from lorajobs.testing import MemoryJobStore, MemoryTally
-from tests.jobs import a_job
+from lorajobs.worker_metrics import WorkerMetrics
+from tests.jobs import a_job, use
 from tests.scrape import Scrape, documented
 from tests.services.server import HOST, free_ports
 from tests.unit.web.test_metrics import DownTally
@@ -58,18 +60,9 @@ def test_withheld_pictures_are_counted(worker: WorkerMetrics) -> None:
     assert scrape.value("lorajobs_worker_withheld_pictures_total", base="demo") == 3
 
 
-def test_a_wait_is_compared_with_its_prediction(
-    worker: WorkerMetrics, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO)
-    jobs = [claimed(predicted_s=11.0), claimed(), claimed(attempt=2, predicted_s=11.0)]
-    for job in jobs:
+def test_a_wait_is_compared_with_its_prediction(worker: WorkerMetrics) -> None:
+    for job in (claimed(predicted_s=11.0), claimed(), claimed(attempt=2, predicted_s=11.0)):
         worker.claimed(job)
-    assert [record.message for record in caplog.records] == [
-        f"job {jobs[0].id} waited 12.3 s, 11.0 s were predicted",
-        f"job {jobs[1].id} waited 12.3 s",
-        f"job {jobs[2].id}: attempt 2, 12.3 s after its submit",
-    ]
     seen = Scrape.of(worker.registry)
     assert seen.value("lorajobs_worker_attempts_total", base="demo") == 3
     assert seen.value("lorajobs_worker_wait_seconds_count") == 2
@@ -117,7 +110,9 @@ def test_an_end_that_the_child_cannot_report_counts(worker: WorkerMetrics) -> No
 
 def test_the_rest_of_a_worker(worker: WorkerMetrics) -> None:
     worker.held("adapters")
-    worker.state("warm", 1)
+    worker.state("warm", 1, {10})
+    worker.state("warm", 1, ())
+    worker.state("warm", 1, {11})
     worker.connected()
     worker.connected()
     worker.rescued(Rescued({"demo": 2}, 1))
@@ -127,10 +122,37 @@ def test_the_rest_of_a_worker(worker: WorkerMetrics) -> None:
     states = [seen.value("lorajobs_worker_state", state=s) for s in ("loading", "warm")]
     assert states == [0, 1]
     assert seen.value("lorajobs_worker_leases") == 1
+    assert seen.value("lorajobs_worker_child_restarts_total") == 1
     assert seen.value("lorajobs_worker_reconnects_total") == 1
     assert seen.value("lorajobs_worker_rescue_put_back_total", base="demo") == 2
     assert seen.value("lorajobs_worker_rescue_ended_total") == 1
     assert seen.value("lorajobs_worker_fetched_ahead_total", result="failed") == 1
+
+
+def test_what_each_look_at_the_weights_found_is_counted(worker: WorkerMetrics) -> None:
+    for result in ("sound", "sound", "corrupt"):
+        worker.reported(CanaryReport(base="demo", result=result))
+    seen = Scrape.of(worker.registry)
+    looks = "lorajobs_worker_canary_looks_total"
+    assert [seen.value(looks, result=r) for r in ("sound", "corrupt", "failed")] == [2, 1, 0]
+
+
+def test_adapters_at_hand_and_those_that_had_to_go(worker: WorkerMetrics) -> None:
+    job = claimed()
+    spec = job.spec.model_copy(update={"loras": (use("a"), use("b"))})
+    worker.claimed(job.model_copy(update={"spec": spec}), {use("a").adapter.sha256})
+    worker.holds("demo", {"a", "b"}, Census(frozenset("abc"), 30, "disk"))
+    worker.holds("demo", {"b", "c"}, Census(frozenset("c"), 10, "disk"))
+    seen = Scrape.of(worker.registry)
+    held, gone = "lorajobs_worker_adapters_at_hand", "lorajobs_worker_evicted_adapters_total"
+    assert [seen.value(held, tier=t) for t in ("memory", "disk")] == [2, 1]
+    assert [seen.value(gone, tier=t) for t in ("memory", "disk")] == [1, 2]
+    assert seen.value("lorajobs_worker_disk_bytes") == 10
+    assert seen.value("lorajobs_worker_adapters_in_memory_total", base="demo") == 1
+    # Another base begins with a memory of its own, and another disk with its own files.
+    worker.holds("other", {"d"}, Census(frozenset("d"), 10, "other"))
+    seen = Scrape.of(worker.registry)
+    assert [seen.value(gone, tier=t) for t in ("memory", "disk")] == [1, 2]
 
 
 def test_a_courier(courier: CourierMetrics) -> None:

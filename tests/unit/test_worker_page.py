@@ -49,6 +49,25 @@ def test_a_base_is_said_with_the_place_of_its_weights() -> None:
     assert (page.base(), page.placement()) == ("", "")
 
 
+def test_a_parked_base_takes_as_long_to_come_as_it_last_did() -> None:
+    page = WorkerPage()
+    page.say_base("a", 12.0)
+    page.say_base("", 0.0, "", ["a"])
+    page.say_base("b", 10.0, "gpu", ["a"])
+    assert page.parked() == ["a"]
+    # Unlike one from the disk: nobody knows yet, but it is soon.
+    assert page.load_s("a") < 10
+    page.say_base("", 0.0, "", ["a", "b"])
+    page.say_base("a", 0.14, "gpu", ["b"])
+    assert (page.load_s("b"), page.load_s("c")) == (0.14, 12.0)
+    # Its host memory went to another.
+    page.say_base("c", 11.0, "gpu", [])
+    assert page.load_s("b") == 10.0
+    page.say_base("c", 11.0, "gpu", ["b"])
+    page.say_none_parked()
+    assert (page.base(), list(page.parked()), page.load_s("b")) == ("c", [], 10.0)
+
+
 def test_a_cancellation_is_for_one_attempt() -> None:
     page = WorkerPage()
     page.ask_cancel(Lease("job", 1))
@@ -88,7 +107,7 @@ def test_a_reader_never_sees_half_of_a_value() -> None:
     page.say_loaded(short)
     pid = os.fork()
     if pid == 0:
-        for _ in range(20_000):
+        for _ in range(5_000):
             page.say_loaded(long)
             page.say_loaded(short)
         os._exit(0)

@@ -4,7 +4,7 @@ from collections import OrderedDict
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -146,6 +146,7 @@ class Uses(RuleBasedStateMachine):
 
 
 TestUses = Uses.TestCase
+TestUses.settings = settings(stateful_step_count=settings().stateful_step_count // 2)
 
 
 def test_what_costs_more_per_byte_and_is_used_more_stays() -> None:

@@ -129,12 +129,13 @@ def test_an_answer_in_another_form_is_quoted(driver: Driver) -> None:
 
 def test_each_worker_sees_its_gpu_alone_and_never_a_cpu_instead(driver: Driver) -> None:
     driver(row(0), "1, [N/A], Tegra, with a comma, [N/A]")
-    settings = Settings(lease_s=7, host_cache_mb=1001)
+    settings = Settings(lease_s=7, host_cache_mb=1001, parked_mb=301)
     parts = shares(settings, chosen("all", settings))
     assert [part.cuda_visible_devices for part in parts] == [uuid(0), "1"]
     assert [part.environ()["CUDA_VISIBLE_DEVICES"] for part in parts] == [uuid(0), "1"]
     assert {(part.device, part.lease_s) for part in parts} == {("cuda", 7)}
     assert {part.host_cache_mb for part in parts} == {500}
+    assert {part.parked_mb for part in parts} == {150}
 
 
 def test_the_operators_device_is_kept_unless_it_names_another_gpu(driver: Driver) -> None:

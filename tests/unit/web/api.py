@@ -13,6 +13,7 @@ from lorajobs.api_keys import KeyRing
 from lorajobs.errors import StoreUnavailable
 from lorajobs.images import Images
 from lorajobs.jobs import Job, JobStatus, Outcome
+from lorajobs.lookout import Lookout
 from lorajobs.roster import Roster
 from lorajobs.testing import (
     ManualClock,
@@ -22,6 +23,7 @@ from lorajobs.testing import (
     MemoryJobStore,
     MemoryListeners,
     MemoryTally,
+    MemoryWatch,
 )
 from lorajobs.webhook_secrets import WebhookSecrets, new_secret
 from tests.jobs import an_output, lease_of
@@ -40,6 +42,9 @@ class Broker:
     def __init__(self) -> None:
         self.down = False
         self.canceled: list[str] = []
+        #: what workers were told, and who never answers
+        self.told: list[tuple[str, str]] = []
+        self.silent: set[str] = set()
         #: tickets by queue
         self.depths: dict[str, int] = {}
 
@@ -53,6 +58,10 @@ class Broker:
         if self.down:
             raise StoreUnavailable("the broker does not answer")
         return self.depths.get(queue, 0)
+
+    def tell_worker(self, name: str, command: str) -> bool:
+        self.told.append((name, command))
+        return name not in self.silent
 
     def push_cancel(self, job: Job) -> None:
         if self.down:
@@ -80,6 +89,7 @@ class Api:
         self.clock = ManualClock()
         self.store = MemoryJobStore(clock_ms=self.clock)
         self.keys = MemoryApiKeys(self.clock)
+        self.tally = MemoryTally(self.store)
         self.broker = Broker()
         self.awaited = MemoryAwaited(self.clock)
         self.listeners = MemoryListeners(self.clock)
@@ -95,13 +105,24 @@ class Api:
             listeners=self.listeners,
             fleet=self.store,
             roster=Roster(self.store.workers, kept_s=0),
-            tally=MemoryTally(self.store),
+            tally=self.tally,
             ring=KeyRing(self.keys, kept_s=0),
             secrets=WebhookSecrets(lambda: KEYLESS_SECRET, self.keys, 60, self.clock),
             usage=self.store.used,
             queue=self.broker,
             objects=shelf.objects,
             images=Images(shelf.settings, MemoryImages(self.clock), shelf.objects),
+            lookout=Lookout(
+                store=self.store,
+                watch=MemoryWatch(self.store),
+                tally=self.tally,
+                tickets=self.broker,
+                catalog=shelf.catalog,
+                registry=shelf.registry,
+                keys=self.keys,
+                kept_s=0,
+            ),
+            tell_worker=self.broker.tell_worker,
             push_cancel=self.broker.push_cancel,
             check_webhook=refuse_private,
         )

@@ -78,7 +78,7 @@ def fields_of(model: type[BaseModel]) -> st.SearchStrategy[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("path", SURFACES)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=settings().max_examples // 2)
 @given(data=st.data(), valid=st.booleans())
 def test_no_body_breaks_a_surface(
     api: PaintedApi, path: str, data: st.DataObject, valid: bool
@@ -93,7 +93,7 @@ def test_no_body_breaks_a_surface(
 
 
 @pytest.mark.parametrize("path", SURFACES)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=settings().max_examples // 4)
 @given(raw=st.binary(max_size=200) | st.text(max_size=50).map(lambda t: json.dumps(t).encode()))
 def test_no_bytes_break_a_surface(api: PaintedApi, path: str, raw: bytes) -> None:
     answer = api.client.post(path, data=raw, content_type="application/json")

@@ -295,5 +295,6 @@ def test_a_key_that_means_nothing_is_no_error_where_none_was_ever_made(shelf: Sh
 
 
 def test_the_front_page_stays_free(api: PaintedApi) -> None:
-    assert api.client.get("/").status_code == 405
+    assert api.client.get("/").mimetype == "text/html"
+    assert api.client.put("/").status_code == 405
     assert api.client.get("/models/demo").status_code == 405

@@ -88,6 +88,10 @@ def test_each_scope_opens_its_own(shared: Shared) -> None:
     submits = Keyed(shared.api, "submits", (Scope.SUBMIT,))
     job_id = submits.submit()
     for method, path in pages(shared.api, job_id):
+        if path.startswith("/v1/admin/"):
+            for key in (looks, submits):
+                assert key.ask(method, path).status_code == 403, (method, path)
+            continue
         asks, other = (looks, submits) if method in ("GET", "HEAD") else (submits, looks)
         if method != "HEAD":
             refusal_of(other.ask(method, path), 403, "scope_missing")
@@ -99,7 +103,8 @@ def test_another_keys_job_is_not_there(shared: Shared) -> None:
     job_id = shared.anna.submit(webhook={"url": "https://receiver.example/"})
     shared.api.finish(job_id, [b"picture"])
     for method, path in pages(shared.api, job_id):
-        if job_id in path:
+        # Those of operators are closed to him whatever the job.
+        if job_id in path and not path.startswith("/v1/admin/"):
             answer = shared.ben.ask(method, path)
             assert answer.status_code == 404, (method, path)
             unknown = shared.ben.ask(method, path.replace(job_id, "x" * len(job_id)))

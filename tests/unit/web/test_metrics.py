@@ -3,7 +3,7 @@
 import pytest
 from werkzeug.test import TestResponse
 
-from lorajobs.errors import StoreUnavailable
+from lorajobs.errors import OutOfMemory, StoreUnavailable
 from lorajobs.store import WorkerState
 from lorajobs.tally import Tally
 from lorajobs.testing import MemoryJobStore, MemoryTally
@@ -54,6 +54,19 @@ def test_jobs_are_shown_by_where_they_are(api: Api) -> None:
     assert webhooks == [1, 1, 0]
     api.clock.advance(31)
     assert scraped(api).value("lorajobs_webhooks_overdue") == 1
+
+
+def test_what_there_was_is_shown_by_how_it_ended(api: Api) -> None:
+    done, failed, canceled = (api.submit() for _ in range(3))
+    api.run(done)
+    api.finish(done)
+    assert api.store.refuse(failed, OutOfMemory("full").as_job_error())
+    api.store.cancel(canceled)
+    seen = scraped(api)
+    ended = "lorajobs_jobs_ended_total"
+    assert seen.value(ended, base="demo", status="succeeded", code="") == 1
+    assert seen.value(ended, base="demo", status="failed", code="oom") == 1
+    assert seen.value(ended, base="demo", status="canceled") == 1
 
 
 @pytest.mark.parametrize(

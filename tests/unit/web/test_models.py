@@ -56,6 +56,16 @@ def test_a_model_is_as_warm_as_its_warmest_worker(api: Api, states: list[str], s
     assert [w["state"] for w in demo["workers"]] == states
 
 
+def test_a_parked_base_is_nearer_than_one_that_nobody_has(api: Api) -> None:
+    parking = worker("w", "warm", model="cousin")._replace(parked=("demo",))
+    api.store.put_worker(parking, ttl_s=6)
+    demo, cousin, third = api.client.get("/v1/models").get_json()["models"]
+    assert [model["state"] for model in (demo, cousin, third)] == ["parked", "warm", "cold"]
+    assert (demo["workers"], cousin["workers"][0]["parked"]) == ([], ["demo"])
+    api.store.put_worker(worker("other", "warm"), ttl_s=6)
+    assert api.client.get("/v1/models").get_json()["models"][0]["state"] == "warm"
+
+
 def test_a_worker_shows_what_it_has_loaded_but_not_whose_job(api: Api) -> None:
     api.store.put_worker(worker("demo-1@host", "warm", job_id="secret"), ttl_s=6)
     there = [_sha256_of(api, "pixel"), "of an adapter that was given by a reference"]
@@ -64,7 +74,13 @@ def test_a_worker_shows_what_it_has_loaded_but_not_whose_job(api: Api) -> None:
     (shown,) = answer.get_json()["models"][0]["workers"]
     (loaded,) = shown.pop("loaded")
     assert shown.pop("memory") == ["pixel"]
-    assert shown == {"name": "demo-1@host", "state": "warm", "busy": True, "placement": "host"}
+    assert shown == {
+        "name": "demo-1@host",
+        "state": "warm",
+        "busy": True,
+        "placement": "host",
+        "parked": [],
+    }
     assert (loaded["id"], loaded["scale"]) == ("pixel", 0.8)
     assert "secret" not in answer.text
 
