@@ -1,7 +1,6 @@
 """Measures the queue: swaps and waits by policy, capacity, and the claim."""
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +13,7 @@ from bench import capacity, celery_burst, claims, comparison, fairness
 from bench.capacity import Load
 from bench.chart import Panel, Series, draw
 from bench.claims import Depth
-from bench.report import Goal, Part, show, show_goals
+from bench.report import Goal, Part, conclude, show
 from bench.simulation import A10G
 
 OUT = Path("bench-out")
@@ -138,15 +137,7 @@ def run(names: Sequence[str], scale: Scale, out: Path, console: Console) -> Sequ
         show(part, console)
     if measured.panels:
         draw(measured.panels, out / PICTURE)
-    goals = [goal for part in measured.parts.values() for goal in part.goals]
-    show_goals(goals, console)
-    last = {
-        **{name: part.figures for name, part in measured.parts.items()},
-        "targets": [goal.as_dict() for goal in goals],
-        "seconds": round(time.monotonic() - begun, 1),
-    }
-    console.out(json.dumps(last), highlight=False)
-    return goals
+    return conclude(measured.parts, begun, console)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,5 +1,7 @@
 """What a part of a measurement hands in: a table, figures for a program, and targets."""
 
+import json
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -55,6 +57,23 @@ def show_goals(goals: Sequence[Goal], console: Console) -> None:
     """Prints every target with what was reached."""
     rows = [(g.what, f"{g.reached:g}", g.target, "met" if g.met else "MISSED") for g in goals]
     show(Part("Targets", ("what", "reached", "target", ""), rows, {}), console)
+
+
+def conclude(parts: Mapping[str, Part], begun: float, console: Console) -> Sequence[Goal]:
+    """Prints the targets of all parts, then the last line: figures by part, targets, seconds.
+
+    `begun` is by the monotonic clock.
+    """
+    goals = [goal for part in parts.values() for goal in part.goals]
+    if goals:
+        show_goals(goals, console)
+    last = {
+        **{name: part.figures for name, part in parts.items()},
+        "targets": [goal.as_dict() for goal in goals],
+        "seconds": round(time.monotonic() - begun, 1),
+    }
+    console.out(json.dumps(last), highlight=False)
+    return goals
 
 
 def spread(values: Sequence[float], digits: int = 0) -> str:

@@ -1,7 +1,6 @@
 """Measures how far one broker goes: many workers, memory of jobs, and what one worker asks."""
 
 import argparse
-import json
 import sys
 import tempfile
 import time
@@ -19,7 +18,7 @@ from bench.crowd import Seen, Task, measure
 from bench.footprint import footprint
 from bench.one_worker import STEPS, Asked, ask, largest, nobody
 from bench.policies import FIFO
-from bench.report import Goal, Part, at_most, show, show_goals
+from bench.report import Goal, Part, at_most, conclude, show
 from bench.simulation import H200
 from bench.timetable import quantile
 from lorajobs.redis_client import connect
@@ -241,16 +240,7 @@ def run(names: Sequence[str], scale: Scale, out: Path, console: Console) -> Sequ
         show(parts[name], console)
     if panels:
         draw(panels, out / PICTURE)
-    goals = [goal for part in parts.values() for goal in part.goals]
-    if goals:
-        show_goals(goals, console)
-    last = {
-        **{name: part.figures for name, part in parts.items()},
-        "targets": [goal.as_dict() for goal in goals],
-        "seconds": round(time.monotonic() - begun, 1),
-    }
-    console.out(json.dumps(last), highlight=False)
-    return goals
+    return conclude(parts, begun, console)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -31,10 +31,11 @@ if redis.call('SADD', had_key(model), r[1]) == 0 then
   redis.call('DEL', had_key(model))
   redis.call('SADD', had_key(model), r[1])
 end
-redis.call('HSET', served_key(model), r[1], now_us())
+local us = now_us()
+redis.call('HSET', served_key(model), r[1], us)
 set_turn(model, r[1])
 if last[5] then redis.call('ZREM', having_key(last[4], last[5]), worker) end
-redis.call('ZADD', having_key(model, r[2]), now_us(), worker)
+redis.call('ZADD', having_key(model, r[2]), us, worker)
 redis.call('EXPIRE', having_key(model, r[2]), 86400)
 push_ticket(ARGV[8], ARGV[9])
 if ARGV[10] ~= '' then redis.call('RPOP', ARGV[10]) end

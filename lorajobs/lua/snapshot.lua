@@ -22,6 +22,13 @@ local function elsewhere(group)
   end
 end
 
+-- Asked once of a group, however many keys have jobs in it.
+local known = {}
+local function is_elsewhere(group)
+  known[group] = known[group] or elsewhere(group)
+  return known[group]
+end
+
 local function oldest(owner, group)
   return redis.call('ZRANGE', group_key(model, owner, group), 0, 0, 'WITHSCORES')
 end
@@ -37,7 +44,7 @@ for i = 1, #owners, 2 do
   for _, group in ipairs(heads) do
     local job = oldest(owner, group)
     local waiting = tonumber(redis.call('HGET', groups_key(model), group))
-    groups[#groups + 1] = { group, job[1], job[2], waiting, elsewhere(group) }
+    groups[#groups + 1] = { group, job[1], job[2], waiting, is_elsewhere(group) }
   end
   room = room - #heads
   local had = redis.call('SISMEMBER', had_key(model), owner)
