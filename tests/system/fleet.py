@@ -65,14 +65,15 @@ class Fleet:
             loras = [{"id": name, "scale": self._random.choice((0.8, 1.0))}]
             self.submit(key, model, loras=loras)
 
-    def trouble(self) -> None:
-        """Submits jobs that fail, and one whose webhook nobody takes."""
-        self.submit("app", prompt="fail:bad_picture", loras=[{"id": "ink-wash"}])
+    def trouble(self) -> str:
+        """Submits jobs that fail, and two whose webhooks nobody takes; returns the first's id."""
+        first = self.submit("app", prompt="fail:bad_picture", loras=[{"id": "ink-wash"}])
         self.submit("shop", prompt="fail:internal", loras=[{"id": "woodcut"}])
         # Out of memory: tried again later.
         self.submit("shop", prompt="fail:oom", loras=[{"id": "neon-noir"}])
         for path in ("gone", "broken"):
             self.submit("app", webhook={"url": f"{self._hooks}{path}"}, num_inference_steps=2)
+        return first
 
 
 @contextmanager
