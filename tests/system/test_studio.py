@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import FilePayload, expect
+from playwright.sync_api import APIResponse, FilePayload, Route, expect
 
 from lorajobs.api_keys import Scope, create
 from lorajobs.redis_keys import open_api_keys
@@ -121,12 +121,20 @@ def test_a_job_is_canceled_and_its_place_is_told(studio: Visitor, running: Line)
     expect(second.locator("header .chip")).to_have_text("canceled")
     first = page.locator(f'[data-job="{first_id}"]')
     expect(first.locator("[data-part=stage]")).to_contain_text("of 100")
+    # What the API answers arrives after the job's last event.
+    late: list[tuple[Route, APIResponse]] = []
+    page.route("**/cancel", lambda route: late.append((route, route.fetch())))
     first.get_by_role("button", name="Cancel").click()
     expect(first.locator("header .chip")).to_have_text("canceled")
     assert job_of(running, first)["status"] == "canceled"
+    ((route, answer),) = late
+    assert answer.json()["status"] == "running"
+    with page.expect_request_finished(lambda request: request.url.endswith("/cancel")):
+        route.fulfill(response=answer)
     # Also after a reload: the browser knows its jobs.
-    page.reload()
-    expect(page.locator(".job header .chip")).to_have_text(["canceled", "canceled"])
+    for look_again in (lambda: None, page.reload):
+        look_again()
+        expect(page.locator(".job header .chip")).to_have_text(["canceled", "canceled"])
 
 
 def test_again_and_another_seed(studio: Visitor, running: Line) -> None:

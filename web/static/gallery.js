@@ -72,6 +72,8 @@ export class Gallery {
     const card = this.#cards.get(job.id);
     if (!card) return;
     const hadEnded = hasEnded(card.job);
+    // An answer that was given before the end and arrives after it.
+    if (hadEnded && !hasEnded(job)) return;
     card.update(job);
     if (hasEnded(job) && !hadEnded) this.ended(job);
   }
