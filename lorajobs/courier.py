@@ -24,7 +24,7 @@ from lorajobs.reach import Reach
 from lorajobs.redis_awaited import open_awaited
 from lorajobs.redis_images import open_image_records
 from lorajobs.redis_secrets import open_webhook_secrets
-from lorajobs.redis_store import open_job_store
+from lorajobs.redis_store import RedisJobStore, open_job_store
 from lorajobs.redis_tally import open_tally
 from lorajobs.rescue import MintingQueue, rescue
 from lorajobs.settings import Settings
@@ -144,21 +144,9 @@ def run_courier(settings: Settings) -> int:
     app = make_app(settings)
     store = open_job_store(settings)
     objects = open_store(settings)
-
-    def document(job: Job) -> dict[str, object]:
-        if shape_of(job) == "prediction":
-            return prediction_document(job, objects, settings.base_url)
-        return job_document(job, objects, settings.base_url, None)
-
+    catalog = Catalog.load(settings.config)
     metrics = CourierMetrics()
-    sender = WebhookSender(
-        settings,
-        open_webhook_secrets(settings),
-        store,
-        GuardedHttp(Reach.of_webhooks(settings)),
-        document,
-        metrics.delivered,
-    )
+    sender = _sender(settings, store, objects, metrics)
     queue = TicketQueue(app, settings)
 
     def hand_out(most: int) -> None:
@@ -172,15 +160,13 @@ def run_courier(settings: Settings) -> int:
             hand_out(room)
 
     DeliverTask.sender, DeliverTask.hand_out = sender, hand_out
-    catalog = Catalog.load(settings.config)
-    images = Images(settings, open_image_records(settings), objects)
     metrics.serve(settings, catalog.models, open_tally(settings))
     _Rounds.courier = Courier(
         store,
         queue,
         catalog,
         objects,
-        images,
+        Images(settings, open_image_records(settings), objects),
         fill_up,
         metrics,
         partial(sweep, open_awaited(settings), objects, BATCH),
@@ -188,6 +174,18 @@ def run_courier(settings: Settings) -> int:
     _Rounds.period_s = settings.sweep_s
     app.steps["consumer"].add(_Rounds)
     return _run(app, name)
+
+
+def _sender(
+    settings: Settings, store: RedisJobStore, objects: ObjectStore, metrics: CourierMetrics
+) -> WebhookSender:
+    def document(job: Job) -> dict[str, object]:
+        if shape_of(job) == "prediction":
+            return prediction_document(job, objects, settings.base_url)
+        return job_document(job, objects, settings.base_url, None)
+
+    secrets, http = open_webhook_secrets(settings), GuardedHttp(Reach.of_webhooks(settings))
+    return WebhookSender(settings, secrets, store, http, document, metrics.delivered)
 
 
 def _run(app: Celery, name: str) -> int:

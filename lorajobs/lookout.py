@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Protocol
 
 from lorajobs.adapter_names import AdapterNames, of_uses
-from lorajobs.adapters.registry import LoraRegistry
+from lorajobs.adapters.registry import LoraRegistry, RedisLoraRegistry
 from lorajobs.api_keys import KeyStore
 from lorajobs.catalog import Catalog
 from lorajobs.document import without_secrets
@@ -24,8 +24,14 @@ from lorajobs.overview import (
     WorkerView,
 )
 from lorajobs.place import Crew
+from lorajobs.redis_client import connect
+from lorajobs.redis_keys import open_api_keys
+from lorajobs.redis_store import open_job_store
+from lorajobs.redis_tally import open_tally
+from lorajobs.redis_watch import open_watch
 from lorajobs.remembered import Remembered
 from lorajobs.roster import crew_of
+from lorajobs.settings import Settings
 from lorajobs.snapshot import SNAPSHOT_LIMIT, Snapshot, WaitingGroup
 from lorajobs.store import WorkerState
 from lorajobs.tally import NO_JOBS, BaseCount, TallyKeeper
@@ -223,3 +229,16 @@ def _worker(
 
 def _seconds(micros: int) -> float:
     return round(max(0, micros) / 1_000_000, 1)
+
+
+def open_lookout(settings: Settings, catalog: Catalog, tickets: Depths) -> Lookout:
+    """The one over the store that the settings name; opens no connection yet."""
+    return Lookout(
+        store=open_job_store(settings),
+        watch=open_watch(settings),
+        tally=open_tally(settings),
+        tickets=tickets,
+        catalog=catalog,
+        registry=RedisLoraRegistry(connect(settings.redis_url)),
+        keys=open_api_keys(settings),
+    )

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from lorajobs.adapters.library import Library
 from lorajobs.adapters.registry import MemoryLoraRegistry
 from lorajobs.catalog import Catalog, ModelEntry
-from lorajobs.engine.base import LocalAdapter
+from lorajobs.engine.base import LocalAdapter, Picture
 from lorajobs.faults import Faults
 from lorajobs.image_errors import ImageNotFound
 from lorajobs.image_url import ImageUrls
@@ -97,16 +97,10 @@ def make(
     made = engine.generate(spec, lambda step: progress("denoising", step, steps), source)
     screen = screened(made.pictures, checker)
     require_any(screen.pictures)
-    pictures = [
-        (
-            encode(
-                picture.image,
-                spec.output,
-                describe(spec, picture.seed, applied) if settings.picture_metadata else None,
-            ),
-            picture.seed,
-        )
-        for picture in screen.pictures
-        if not picture.nsfw
-    ]
+
+    def encoded(picture: Picture) -> EncodedPicture:
+        about = describe(spec, picture.seed, applied) if settings.picture_metadata else None
+        return encode(picture.image, spec.output, about)
+
+    pictures = [(encoded(one), one.seed) for one in screen.pictures if not one.nsfw]
     return Made(pictures, spec, applied, (*warnings, *skipped, *made.warnings, *screen.warnings))

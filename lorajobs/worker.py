@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from celery import bootsteps, signals
+from celery import Celery, bootsteps, signals
 from celery.worker import state as celery_state
 from celery.worker.control import control_command
 
@@ -84,10 +84,34 @@ def run_worker(
     name = _name(entries[0])
     take_over_log(settings, name)
     app = make_app(settings)
+    parent = TicketTask.parent = _parent(settings, name, catalog, entries, app)
+    parent.metrics.serve(settings, [entry.id for entry in entries], parent.page.reports)
+    app.steps["consumer"].add(_Renewal)
+    _follow_celery(parent, make_engine or engines(settings, len(entries)))
+    worker = app.Worker(
+        hostname=name,
+        pool="prefork",
+        concurrency=1,
+        queues=[entry.queue for entry in entries],
+        without_mingle=True,
+        without_gossip=True,
+        quiet=True,
+    )
+    worker.start()
+    if _Renewal.renewal is not None:
+        _Renewal.renewal.stop()
+    with suppress(StoreUnavailable):
+        parent.workers.remove_worker(name)
+    return int(worker.exitcode or 0)
+
+
+def _parent(
+    settings: Settings, name: str, catalog: Catalog, entries: Sequence[ModelEntry], app: Celery
+) -> Parent:
     store = open_job_store(settings)
     cache = DiskCache.of(settings)
     cache.sweep()
-    parent = Parent(
+    return Parent(
         settings=settings,
         name=name,
         entries=entries,
@@ -100,34 +124,20 @@ def run_worker(
         is_here=cache.has,
         census=cache.census,
     )
-    parent.metrics.serve(settings, [entry.id for entry in entries], parent.page.reports)
-    TicketTask.parent = parent
-    app.steps["consumer"].add(_Renewal)
+
+
+def _follow_celery(parent: Parent, make_engine: MakeEngine) -> None:
+    """Has each child that Celery starts load its base, and the present one hear of a shutdown."""
 
     def start_child(**_: object) -> None:
-        start(parent, make_engine or engines(settings, len(entries)))
+        start(parent, make_engine)
 
     def begin_shutdown(**_: object) -> None:
         # In a signal handler: no locks, no log.
-        parent.page.ask_stop(settings.shutdown_grace_s)
+        parent.page.ask_stop(parent.settings.shutdown_grace_s)
 
     signals.worker_process_init.connect(start_child, weak=False)
     signals.worker_shutting_down.connect(begin_shutdown, weak=False)
-    worker = app.Worker(
-        hostname=parent.name,
-        pool="prefork",
-        concurrency=1,
-        queues=[entry.queue for entry in entries],
-        without_mingle=True,
-        without_gossip=True,
-        quiet=True,
-    )
-    worker.start()
-    if _Renewal.renewal is not None:
-        _Renewal.renewal.stop()
-    with suppress(StoreUnavailable):
-        store.remove_worker(parent.name)
-    return int(worker.exitcode or 0)
 
 
 def _name(entry: ModelEntry) -> str:

@@ -85,15 +85,7 @@ def _open_bench(parent: Parent, store: LeaseStore, make_engine: MakeEngine) -> B
 
     def open_engine(model: str) -> Engine:
         entry = catalog.require(model)
-        engine = make_engine(entry, settings)
-        engine.load()
-        try:
-            with ExitStack() as held:
-                engine.preload(_preloaded(library, entry, held))
-        except BaseException:
-            engine.close()
-            raise
-        return engine
+        return _loaded(make_engine(entry, settings), entry, library)
 
     def say_base(model: str, took_s: float, placement: str, parked: Sequence[str]) -> None:
         page.say_base(model, took_s, placement, parked)
@@ -102,7 +94,6 @@ def _open_bench(parent: Parent, store: LeaseStore, make_engine: MakeEngine) -> B
         page.say_resident(bases.resident())
 
     bases = Bases(open_engine, say_base, settings.parked_mb << 20)
-
     finisher = Finisher(store, settings.finish_depth, settings.renew_s, settings.max_runtime_s)
     # Celery ends a child with os._exit, which waits for no thread.
     signals.worker_process_shutdown.connect(lambda **_: finisher.close(), weak=False)
@@ -118,6 +109,18 @@ def _open_bench(parent: Parent, store: LeaseStore, make_engine: MakeEngine) -> B
         # Before the base, whose place on the GPU depends on the room there is.
         checker=image_checker(settings),
     )
+
+
+def _loaded(engine: Engine, entry: ModelEntry, library: Library) -> Engine:
+    """The engine with its base, and in memory the adapters that the base names."""
+    engine.load()
+    try:
+        with ExitStack() as held:
+            engine.preload(_preloaded(library, entry, held))
+    except BaseException:
+        engine.close()
+        raise
+    return engine
 
 
 def _preloaded(library: Library, entry: ModelEntry, held: ExitStack) -> list[LocalAdapter]:

@@ -18,7 +18,7 @@ from lorajobs.holdings import Holdings
 from lorajobs.images import Images
 from lorajobs.jobs import Job
 from lorajobs.listeners import Listeners
-from lorajobs.lookout import Lookout
+from lorajobs.lookout import Lookout, open_lookout
 from lorajobs.moderation import PromptGate
 from lorajobs.reach import Reach
 from lorajobs.redis_awaited import open_awaited
@@ -31,7 +31,6 @@ from lorajobs.redis_secrets import open_webhook_secrets
 from lorajobs.redis_store import open_job_store
 from lorajobs.redis_tally import open_tally
 from lorajobs.redis_usage import open_usage
-from lorajobs.redis_watch import open_watch
 from lorajobs.roster import Roster
 from lorajobs.settings import Settings
 from lorajobs.storage import open_store
@@ -116,7 +115,6 @@ class Deps:
         catalog = Catalog.load(settings.config)
         app = make_app(settings)
         queue = TicketQueue(app, settings)
-        tally, keys = open_tally(settings), open_api_keys(settings)
         store = open_job_store(settings)
         objects = open_store(settings)
         registry = RedisLoraRegistry(connect(settings.redis_url))
@@ -133,22 +131,14 @@ class Deps:
             listeners=listeners,
             fleet=store,
             roster=Roster(store.workers),
-            tally=tally,
-            ring=KeyRing(keys),
+            tally=open_tally(settings),
+            ring=KeyRing(open_api_keys(settings)),
             secrets=open_webhook_secrets(settings),
             usage=open_usage(settings),
             queue=queue,
             objects=objects,
             images=Images(settings, open_image_records(settings), objects),
-            lookout=Lookout(
-                store=store,
-                watch=open_watch(settings),
-                tally=tally,
-                tickets=queue,
-                catalog=catalog,
-                registry=registry,
-                keys=keys,
-            ),
+            lookout=open_lookout(settings, catalog, queue),
             tell_worker=DrainCall(app),
             push_cancel=CancelPush(app),
             check_webhook=Reach.of_webhooks(settings).vet,

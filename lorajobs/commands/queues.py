@@ -32,27 +32,14 @@ out = Console(highlight=False, markup=False, soft_wrap=True)
 def queues(settings: Settings, watch: bool, as_json: bool) -> None:
     """Show what waits and runs for each base, and its workers."""
     # Celery takes a while to import, and `submit` does without.
-    from lorajobs.adapters.registry import RedisLoraRegistry
     from lorajobs.celery import make_app
-    from lorajobs.lookout import Lookout
-    from lorajobs.redis_client import connect
-    from lorajobs.redis_keys import open_api_keys
-    from lorajobs.redis_store import open_job_store
-    from lorajobs.redis_tally import open_tally
-    from lorajobs.redis_watch import open_watch
+    from lorajobs.lookout import open_lookout
     from lorajobs.tickets import TicketQueue
 
     if watch and as_json:
         raise click.UsageError("--watch draws tables; leave out --json")
-    lookout = Lookout(
-        store=open_job_store(settings),
-        watch=open_watch(settings),
-        tally=open_tally(settings),
-        tickets=TicketQueue(make_app(settings), settings),
-        catalog=Catalog.load(settings.config),
-        registry=RedisLoraRegistry(connect(settings.redis_url)),
-        keys=open_api_keys(settings),
-    )
+    tickets = TicketQueue(make_app(settings), settings)
+    lookout = open_lookout(settings, Catalog.load(settings.config), tickets)
 
     def drawn() -> RenderableType:
         try:

@@ -64,58 +64,60 @@ def _file(_context: object, _option: object, file: Path | None) -> Path | None:
     return file
 
 
+_OPTIONS = (
+    click.argument("prompt"),
+    click.option("--model", metavar="ID", help="A base model or adapter."),
+    click.option(
+        "--lora",
+        "loras",
+        multiple=True,
+        callback=_lora,
+        metavar="ID[:SCALE]",
+        help="An adapter and its scale; repeat for several. "
+        "Also hf:owner/name[@revision], s3://…, https://….",
+    ),
+    click.option(
+        "--on-lora-error",
+        type=click.Choice(["fail", "skip"]),
+        help="Whether an adapter that cannot be applied fails the job (the default) or is left "
+        "out with a warning.",
+    ),
+    click.option("--steps", type=click.IntRange(1), help="Denoise steps."),
+    click.option("--size", callback=_size, metavar="WxH", help="Size in pixels."),
+    click.option("--seed", type=click.IntRange(0), help="The same seed, the same picture."),
+    click.option("--num-images", type=click.IntRange(1, 8), help="Image i has seed + i."),
+    click.option("--negative-prompt", help="What the picture should not show."),
+    click.option(
+        "--guidance-scale",
+        type=float,
+        callback=_finite,
+        help="How strictly to follow the prompt.",
+    ),
+    click.option("--scheduler", metavar="NAME", help="A diffusers scheduler."),
+    click.option(
+        "--image",
+        metavar="FILE|URL",
+        help="A PNG, JPEG or WebP to start from; it also gives the size.",
+    ),
+    click.option(
+        "--strength",
+        type=click.FloatRange(0, 1, min_open=True),
+        help="How far to go from --image.",
+    ),
+    click.option(
+        "-o",
+        "--output",
+        "file",
+        type=click.Path(dir_okay=False, path_type=Path),
+        callback=_file,
+        help="Where to save; the ending chooses PNG, JPEG or WebP.",
+    ),
+)
+
+
 def picture_options(command: F) -> F:
     """The prompt and the options that every command has which asks for pictures."""
-    options = [
-        click.argument("prompt"),
-        click.option("--model", metavar="ID", help="A base model or adapter."),
-        click.option(
-            "--lora",
-            "loras",
-            multiple=True,
-            callback=_lora,
-            metavar="ID[:SCALE]",
-            help="An adapter and its scale; repeat for several. "
-            "Also hf:owner/name[@revision], s3://…, https://….",
-        ),
-        click.option(
-            "--on-lora-error",
-            type=click.Choice(["fail", "skip"]),
-            help="Whether an adapter that cannot be applied fails the job (the default) or is left "
-            "out with a warning.",
-        ),
-        click.option("--steps", type=click.IntRange(1), help="Denoise steps."),
-        click.option("--size", callback=_size, metavar="WxH", help="Size in pixels."),
-        click.option("--seed", type=click.IntRange(0), help="The same seed, the same picture."),
-        click.option("--num-images", type=click.IntRange(1, 8), help="Image i has seed + i."),
-        click.option("--negative-prompt", help="What the picture should not show."),
-        click.option(
-            "--guidance-scale",
-            type=float,
-            callback=_finite,
-            help="How strictly to follow the prompt.",
-        ),
-        click.option("--scheduler", metavar="NAME", help="A diffusers scheduler."),
-        click.option(
-            "--image",
-            metavar="FILE|URL",
-            help="A PNG, JPEG or WebP to start from; it also gives the size.",
-        ),
-        click.option(
-            "--strength",
-            type=click.FloatRange(0, 1, min_open=True),
-            help="How far to go from --image.",
-        ),
-        click.option(
-            "-o",
-            "--output",
-            "file",
-            type=click.Path(dir_okay=False, path_type=Path),
-            callback=_file,
-            help="Where to save; the ending chooses PNG, JPEG or WebP.",
-        ),
-    ]
-    for option in reversed(options):
+    for option in reversed(_OPTIONS):
         command = option(command)
     return command
 
