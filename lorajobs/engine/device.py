@@ -1,6 +1,7 @@
 """Where a base computes, in what precision, and what a failure there means."""
 
 import gc
+import logging
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -16,6 +17,7 @@ from lorajobs.errors import (
     WorkerStopping,
 )
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 #: How allocators that have no exception class of their own say that memory is short.
@@ -76,6 +78,17 @@ def guarded(call: Callable[[], T]) -> T:
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     raise OutOfMemory(detail)
+
+
+def guarded_with_room(call: Callable[[], T], make_room: Callable[[], bool]) -> T:
+    """The same, but once more if memory was short and `make_room` could give some back."""
+    try:
+        return guarded(call)
+    except OutOfMemory as error:
+        if not make_room():
+            raise
+        log.warning("again, with what memory could be freed: %s", error.detail)
+    return guarded(call)
 
 
 def is_out_of_memory(error: Exception) -> bool:

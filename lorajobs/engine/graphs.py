@@ -6,6 +6,7 @@ times faster, with nothing to compile (`docs/engine.md`).
 """
 
 import logging
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -17,6 +18,10 @@ from lorajobs.engine.form import form_of
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+
+#: Steps that run without a graph for want of memory until one is tried again: some pictures, since
+#: a trial costs as much as a graph saves in a few steps.
+AGAIN = 200
 
 
 class Recording(Protocol):
@@ -61,8 +66,8 @@ class Graphs:
         self._device = device
         self._budget = budget
         self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()
-        #: forms that cannot be recorded
-        self._refused: set[Hashable] = set()
+        #: forms that are not recorded, and for how many calls
+        self._refused: dict[Hashable, float] = {}
 
     @property
     def count(self) -> int:
@@ -73,7 +78,7 @@ class Graphs:
         """As the module's own forward; the result is the caller's to keep."""
         tensors: list[torch.Tensor] = []
         form = form_of((args, kwargs), tensors)
-        if form is None or form in self._refused:
+        if form is None or self._is_refused(form):
             return self._forward(*args, **kwargs)
         entry = self._entries.get(form)
         if entry is None:
@@ -123,10 +128,18 @@ class Graphs:
     def _bytes(self) -> int:
         return sum(entry.recording.bytes for entry in self._entries.values())
 
+    def _is_refused(self, form: Hashable) -> bool:
+        left = self._refused.get(form, 0)
+        if left:
+            self._refused[form] = left - 1
+        return left > 0
+
     def _refuse(self, form: Hashable, why: object) -> None:
         log.warning("steps of one size run without a graph: %s", why)
-        self._refused.add(form)
-        if isinstance(why, Exception) and is_out_of_memory(why):
+        is_short = isinstance(why, Exception) and is_out_of_memory(why)
+        # What took the memory may be gone by then.
+        self._refused[form] = AGAIN if is_short else math.inf
+        if is_short:
             # What is left of memory is for those who cannot do without.
             self.release()
 

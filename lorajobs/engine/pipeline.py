@@ -2,7 +2,6 @@
 
 import gc
 import inspect
-import logging
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from itertools import chain, count, islice
@@ -16,7 +15,7 @@ from lorajobs.catalog import ModelEntry
 from lorajobs.engine.base import Generation, LocalAdapter, OnStep, Picture, require_source
 from lorajobs.engine.batching import Batching, batching_of, seeded, size_of, step_time
 from lorajobs.engine.compiled import CompiledCode
-from lorajobs.engine.device import guarded, pick_device
+from lorajobs.engine.device import guarded, guarded_with_room, pick_device
 from lorajobs.engine.garage import Garage, Stay
 from lorajobs.engine.graphs import Graphs
 from lorajobs.engine.libraries import hush
@@ -33,12 +32,10 @@ from lorajobs.engine.token_rack import TokenRack
 from lorajobs.engine.twin import twin
 from lorajobs.engine.upcast import kept_decoder
 from lorajobs.engine.vocabulary import Vocabulary
-from lorajobs.errors import BaseLoadFailed, EngineFailed, OutOfMemory
+from lorajobs.errors import BaseLoadFailed, EngineFailed
 from lorajobs.jobs import AppliedLora, JobWarning
 from lorajobs.settings import Settings
 from lorajobs.spec import JobSpec
-
-log = logging.getLogger(__name__)
 
 
 class DiffusersEngine:
@@ -94,7 +91,8 @@ class DiffusersEngine:
 
         Raises: LoraRefused, LoraNotApplied, OutOfMemory, EngineFailed; the base is bare then.
         """
-        return guarded(lambda: self._loaded_rack().activate(adapters))
+        call = partial(self._activate, adapters)
+        return guarded_with_room(call, lambda: self._forget_steps() > 0)
 
     def applied(self) -> Sequence[AppliedLora]:
         """The adapters active now."""
@@ -126,7 +124,7 @@ class DiffusersEngine:
 
         Raises: OutOfMemory, EngineFailed; it can only be closed then.
         """
-        guarded(lambda: self._loaded_rack().activate(()))
+        guarded(partial(self._activate, ()))
         self._prompts.clear()
         if self._stay:
             guarded(partial(self._stay.leave, free=free))
@@ -153,14 +151,12 @@ class DiffusersEngine:
         while a GPU decodes the last one. Raises: OutOfMemory, EngineFailed, and what `on_step`
         raises; the pipeline stays usable.
         """
-        try:
-            return guarded(lambda: self._generate(spec, on_step, source))
-        except OutOfMemory as error:
+
+        def make_room() -> bool:
             together = spec.num_images > 1 and self._batching.give_up(size_of(spec))
-            if not self._forget_steps() and not together:
-                raise
-            log.warning("job again, one by one, without recorded steps: %s", error.detail)
-        return guarded(lambda: self._generate(spec, on_step, source))
+            return self._forget_steps() > 0 or together
+
+        return guarded_with_room(partial(self._generate, spec, on_step, source), make_room)
 
     def _load(self) -> None:
         hush()
@@ -219,6 +215,9 @@ class DiffusersEngine:
         if self._stay and not self._stay.is_here:
             raise EngineFailed("the base is parked")
         return self._rack
+
+    def _activate(self, adapters: Sequence[LocalAdapter]) -> Sequence[AppliedLora]:
+        return self._loaded_rack().activate(adapters)
 
     def _generate(self, spec: JobSpec, on_step: OnStep, source: Image | None) -> Generation:
         applied = self._loaded_rack().applied

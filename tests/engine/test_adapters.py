@@ -1,18 +1,23 @@
 """Adapters on the real base: each does what it was trained to do, and leaves nothing behind."""
 
 import random
+from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from lorajobs.engine.base import LocalAdapter
+from lorajobs.engine.graphs import Graphs
 from lorajobs.engine.pipeline import DiffusersEngine
-from lorajobs.errors import LoraNotApplied
+from lorajobs.errors import LoraNotApplied, OutOfMemory
+from lorajobs.jobs import AppliedLora
 from tests.engine.adapters import demo, pixels
 from tests.engine.conftest import Fingerprint
 from tests.jobs import a_spec
+from tests.unit.engine.test_graphs import CPU, Doubler, TapeRecorder, step
 
 STYLES = ("pixel", "soft3d", "lineart")
 
@@ -122,3 +127,34 @@ def test_the_same_adapter_twice_is_refused(either: DiffusersEngine) -> None:
     with pytest.raises(LoraNotApplied, match="asked for twice"):
         either.apply([demo("pixel", 0.5), demo("pixel", 0.7)])
     assert either.applied() == ()
+
+
+@pytest.mark.parametrize("recorded", [1, 0])
+def test_adapters_that_find_no_memory_get_that_of_recorded_steps(
+    engine: DiffusersEngine, monkeypatch: pytest.MonkeyPatch, recorded: int
+) -> None:
+    styled = pixels(engine, demo("soft3d"))
+    pixels(engine)
+    graphs = Graphs(Doubler(), TapeRecorder(), CPU, 1 << 30)
+    for _ in range(recorded):
+        step(graphs)
+    activate, tries = engine._loaded_rack().activate, []
+
+    def short(adapters: Sequence[LocalAdapter]) -> Sequence[AppliedLora]:
+        tries.append(adapters)
+        if len(tries) == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return activate(adapters)
+
+    monkeypatch.setattr(engine, "_graphs", graphs)
+    monkeypatch.setattr(engine._rack, "activate", short)
+    if recorded:
+        assert [use.id for use in engine.apply([demo("soft3d")])] == ["soft3d"]
+        assert graphs.count == 0
+    else:
+        with pytest.raises(OutOfMemory):
+            engine.apply([demo("soft3d")])
+        assert engine.applied() == ()
+    monkeypatch.undo()
+    assert len(tries) == recorded + 1
+    assert pixels(engine, demo("soft3d")) == styled

@@ -6,7 +6,7 @@ from typing import TypeVar
 import pytest
 import torch
 
-from lorajobs.engine.graphs import Graphs, Recording
+from lorajobs.engine.graphs import AGAIN, Graphs, Recording
 
 T = TypeVar("T")
 CPU = torch.device("cpu")
@@ -159,6 +159,14 @@ def test_without_memory_all_recordings_go(forward: Doubler, recorder: TapeRecord
     assert step(graphs, 2).tolist() == [[5.0] * 2]
     assert graphs.count == 0
     assert recorder.tapes[0].released
+    # There may be some again: tried after so many steps, not before.
+    recorder.tapes.clear()
+    for _ in range(AGAIN):
+        assert step(graphs, 2).tolist() == [[5.0] * 2]
+    assert not recorder.tapes
+    assert step(graphs, 2).tolist() == [[5.0] * 2]
+    assert step(graphs, 2).tolist() == [[5.0] * 2]
+    assert len(recorder.tapes) == graphs.count == 1
 
 
 def test_a_model_output_is_not_recorded(graphs: Graphs, forward: Doubler) -> None:
