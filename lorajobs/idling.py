@@ -6,6 +6,9 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from lorajobs.engine.base import DeviceFault
+from lorajobs.errors import LoraJobsError
+
 log = logging.getLogger(__name__)
 
 #: Looks in the time after which a base goes.
@@ -20,7 +23,10 @@ class Loaded(Protocol):
         """How many jobs have asked for it."""
 
     def unload(self) -> str:
-        """Gives back its memory: what became of it, empty if nothing is loaded."""
+        """Gives back its memory: what became of it, empty if nothing is loaded.
+
+        Raises: EngineFailed, DeviceFault.
+        """
 
 
 class Unloader:
@@ -31,12 +37,17 @@ class Unloader:
         loaded: Loaded,
         busy: threading.Lock,
         idle_s: float,
+        end: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`busy` is held while a job generates; the base goes after `idle_s` without one."""
+        """`busy` is held while a job generates; the base goes after `idle_s` without one.
+
+        `end` ends the process, so that a new one takes the place of one whose device failed.
+        """
         self._loaded = loaded
         self._busy = busy
         self._idle_s = idle_s
+        self._end = end
         self._clock = clock
         self._uses = loaded.uses
         self._since = clock()
@@ -58,6 +69,14 @@ class Unloader:
             if self._clock() - self._since < self._idle_s:
                 return False
             became = self._loaded.unload()
+        except DeviceFault as error:
+            # Under the lock still: the next job would be the one to find that out.
+            log.critical("an idle base was not unloaded: %s", error)
+            self._end()
+            return False
+        except LoraJobsError as error:
+            log.warning("an idle base was not unloaded: %s", error.detail)
+            return False
         finally:
             self._busy.release()
         if became:

@@ -53,8 +53,6 @@ def start(parent: Parent, make_engine: MakeEngine) -> None:
         fleet = Fleet(store, socket.gethostname())
         pause = parent.page.bell.wait
         Fetcher(store, bench.library, bench.bases, fleet, models, most, report, pause).start()
-        # The pool replaces a child that ends; until the new one is ready the worker is not.
-        Unloader(bench.bases, bench.busy, parent.settings.unload_idle_s).start()
         _watch(bench, parent)
     except Exception as error:
         # Celery would log it, go on without a base and replace the child for ever.
@@ -72,8 +70,12 @@ def _watch(bench: Bench, parent: Parent) -> None:
     def tell(result: str) -> None:
         page.reports.send(CanaryReport(base=page.base(), result=result))
 
-    canary_s = parent.settings.canary_s
-    Canary(bench.bases, bench.busy, canary_s, lambda: os._exit(1), tell).start()
+    def end() -> None:
+        # The pool replaces a child that ends; until the new one is ready the worker is not.
+        os._exit(1)
+
+    Canary(bench.bases, bench.busy, parent.settings.canary_s, end, tell).start()
+    Unloader(bench.bases, bench.busy, parent.settings.unload_idle_s, end).start()
 
 
 def _open_bench(parent: Parent, store: LeaseStore, make_engine: MakeEngine) -> Bench:

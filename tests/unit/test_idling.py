@@ -4,6 +4,8 @@ import threading
 
 import pytest
 
+from lorajobs.engine.base import DeviceFault
+from lorajobs.errors import EngineFailed
 from lorajobs.idling import Unloader
 from lorajobs.testing import ManualClock
 
@@ -14,8 +16,11 @@ class Base:
     def __init__(self) -> None:
         self.uses = 1
         self.is_loaded = True
+        self.error: Exception | None = None
 
     def unload(self) -> str:
+        if self.error:
+            raise self.error
         was, self.is_loaded = self.is_loaded, False
         return "parked" if was else ""
 
@@ -25,7 +30,12 @@ class Idle:
 
     def __init__(self) -> None:
         self.base, self.busy, self._clock = Base(), threading.Lock(), ManualClock()
-        self._unloader = Unloader(self.base, self.busy, 60, lambda: self._clock() / 1000)
+        self.ends: list[bool] = []
+
+        def end() -> None:
+            self.ends.append(self.busy.locked())
+
+        self._unloader = Unloader(self.base, self.busy, 60, end, lambda: self._clock() / 1000)
 
     def after(self, seconds: float) -> bool:
         """True if the look after so many seconds unloads the base."""
@@ -64,3 +74,24 @@ def test_a_base_that_was_loaded_again_goes_again(idle: Idle) -> None:
     assert idle.after(60)
     idle.base.uses, idle.base.is_loaded = 2, True
     assert [idle.after(30), idle.after(60)] == [False, True]
+
+
+def test_a_child_whose_device_failed_ends_before_a_job_finds_that_out(
+    idle: Idle, caplog: pytest.LogCaptureFixture
+) -> None:
+    idle.base.error = DeviceFault("CUDA error: an illegal memory access was encountered")
+    assert not idle.after(60)
+    assert idle.ends == [True]
+    assert "illegal memory access" in caplog.text
+
+
+def test_a_base_that_does_not_go_is_tried_again(
+    idle: Idle, caplog: pytest.LogCaptureFixture
+) -> None:
+    idle.base.error = EngineFailed("shapes differ")
+    assert not idle.after(60)
+    assert not idle.ends
+    assert not idle.busy.locked()
+    assert "shapes differ" in caplog.text
+    idle.base.error = None
+    assert idle.after(15)
