@@ -31,18 +31,22 @@ def look_often(bed: Bed) -> None:
         bed.rack.check()
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_the_base_is_exact_after_a_thousand_swaps_and_failures(dtype: torch.dtype) -> None:
+def small_bed(dtype: torch.dtype) -> Bed:
+    """Convolutions, attentions and texts, one of each: a thousand swaps take seconds."""
     torch.manual_seed(0)
     pipe = FAMILIES["sdxl"]()
-    # Convolutions, attentions and texts, one of each, so that a thousand swaps take seconds.
     blocks = pipe.unet.down_blocks
     parts_of_it = {
         "unet": nn.ModuleList([blocks[0].resnets[0], blocks[1].attentions[0]]),
         "text_encoder": pipe.text_encoder.encoder.layers[0],
     }
     components = {name: part.to(dtype) for name, part in parts_of_it.items()}
-    bed = Bed(components, budget=1 << 18)
+    return Bed(components, budget=1 << 18)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_the_base_is_exact_after_a_thousand_swaps_and_failures(dtype: torch.dtype) -> None:
+    bed = small_bed(dtype)
     before, pointers = bed.digest(), bed.pointers()
     chance, failures, held = random.Random(3), 0, 0.0
     bits: dict[tuple[tuple[int, float], ...], float] = {}

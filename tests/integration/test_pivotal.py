@@ -11,11 +11,10 @@ from lorajobs.lora_errors import LoraTokenClash, LoraUnsupported
 from lorajobs.plan import Plan, plan
 from lorajobs.request import JobRequest
 from lorajobs.spec import Adapter, JobSpec
-from tests.integration.test_library import REPO, Place, entry, place, published, sha256
+from tests.integration.place import REPO, Place, entry, published, sha256
 from tests.jobs import a_spec
 from tests.lora_files import lora, tokens, write
 
-__all__ = ["place"]
 FILES = {"lora.safetensors": lora(), "embeddings.safetensors": tokens()}
 CARD = {"base_model": "stabilityai/stable-diffusion-xl-base-1.0", "instance_prompt": "<cat0><cat1>"}
 

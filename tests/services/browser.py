@@ -1,7 +1,7 @@
 """Debian's Chromium, driven by Playwright, and whatever its pages ask, log and break."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -113,3 +113,7 @@ class Visitor:
         own = urlsplit(self.url).netloc
         parts = [urlsplit(url) for url in self.asked]
         assert [p.geturl() for p in parts if p.scheme not in OWN and p.netloc != own] == []
+
+
+#: Lets somebody open a page of the site at a URL: `visit(url, path, **options)`.
+Visit = Callable[..., Visitor]

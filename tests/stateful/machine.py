@@ -14,7 +14,7 @@ from lorajobs.jobs import Job, JobStatus, Lease
 from lorajobs.outbox import Delivery, Verdict
 from lorajobs.spec import JobSpec
 from lorajobs.store import Progress, QueueRules, Signal
-from tests.backends import Backend, RedisBackend
+from tests.backends import Backend
 from tests.jobs import lease_of
 from tests.stateful.agreement import Move, check_deliveries, check_queues, check_records, moves
 from tests.stateful.draws import (
@@ -51,7 +51,6 @@ from tests.stateful.draws import (
     an_error,
     outcomes,
 )
-from tests.stateful.keys import check_keys, contents
 from tests.stateful.ledger import Ledger
 
 #: Every deadline is an odd multiple of 50 s and time passes by 100 s: on a real clock, which runs
@@ -287,16 +286,3 @@ class StoreMachine(RuleBasedStateMachine):
         assert sorted(self.store.spent(100)) == sorted(self.ledger.spent())
         check_deliveries(self.backend, self.ledger)
         assert self.backend.pushed() == self.ledger.pushed
-
-
-class RedisMachine(StoreMachine):
-    """The same on Redis, with a look at its keys."""
-
-    def __init__(self, backend: RedisBackend, walked: set[Move]) -> None:
-        super().__init__(backend, walked)
-        self._redis = backend
-
-    def check(self) -> None:
-        super().check()
-        keys = contents(self._redis.client, self._redis.prefix)
-        check_keys(keys, self.records, set(self.ledger.ids) - self.ledger.entries.keys())

@@ -9,7 +9,8 @@ from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 from lorajobs.jobs import TRANSITIONS
 from tests.backends import MemoryBackend, RedisBackend
 from tests.stateful.agreement import Move
-from tests.stateful.machine import RULES, RedisMachine, StoreMachine
+from tests.stateful.machine import RULES, StoreMachine
+from tests.stateful.redis_machine import RedisMachine
 
 # Hypothesis ends by itself: it shrinks a failure for 300 s at most.
 pytestmark = pytest.mark.timeout(0)

@@ -1,12 +1,16 @@
-"""What the tests of pages share: a browser, and visitors who must do no harm."""
+"""What the tests of pages share: a browser, visitors who must do no harm, the studio's line."""
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser
 
-from tests.services.browser import Visitor, chromium
+from tests.services.browser import Visit, Visitor, chromium
+from tests.services.line import Line, line
+from tests.services.valkey import valkey
+from tests.system.studio import ready
 
 
 @pytest.fixture(scope="session")
@@ -16,7 +20,7 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def visit(browser: Browser) -> Iterator[Callable[..., Visitor]]:
+def visit(browser: Browser) -> Iterator[Visit]:
     """Lets somebody open a page; at the end nothing may be broken and no other host asked."""
     visitors: list[Visitor] = []
 
@@ -29,3 +33,24 @@ def visit(browser: Browser) -> Iterator[Callable[..., Visitor]]:
     yield opened
     for visitor in visitors:
         visitor.leave()
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
+    """The whole line with the demo base."""
+    with valkey(tmp_path_factory.mktemp("valkey")) as server:
+        folder = tmp_path_factory.mktemp("studio")
+        roots = json.dumps([str(folder)])
+        env = {"LORAJOBS_REDIS_URL": server.url, "LORAJOBS_LORA_ROOTS": roots}
+        with line(folder, **env) as made:
+            made.start_api()
+            made.start_worker()
+            yield made
+
+
+@pytest.fixture
+def studio(visit: Visit, running: Line) -> Visitor:
+    """Somebody who looks at its studio."""
+    visitor = visit(running.url)
+    ready(visitor.page)
+    return visitor

@@ -17,7 +17,7 @@ from tests.shelf import weights
 
 STYLES = ("ink-wash", "neon-noir", "claymation", "blueprint", "woodcut", "pastel")
 PHOTOS = ("golden-hour", "tintype", "macro")
-#: What somebody may call a key.
+#: What somebody may write wherever text is taken.
 HOSTILE = '"><img src=x onerror=alert(1)><script>alert(2)</script>'
 #: Every how many jobs one is of each adapter.
 SHARES = (8, 5, 3, 2, 1, 1)

@@ -3,19 +3,17 @@
 import os
 import re
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.services.browser import Visitor
+from tests.services.browser import Visit, Visitor
 from tests.system.fleet import HOSTILE, Fleet, fleet
 from tests.system.ops_picture import open_page
 
 pytestmark = pytest.mark.system
-
-Visit = Callable[..., Visitor]
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +45,14 @@ def worker(page: Page, pid: int) -> Any:
 def queue(page: Page, model: str) -> Any:
     """The card of a base's queue."""
     return page.locator(".queue").filter(has=page.get_by_role("heading", name=model, exact=True))
+
+
+def purge(page: Page, model: str, asked: str, answer: str) -> None:
+    """Asks to cancel all that waits for a base; reads the question and answers it."""
+    queue(page, model).get_by_role("button", name="Purge").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text(asked)
+    dialog.get_by_role("button", name=answer).click()
 
 
 def test_a_key_that_is_no_operators_sees_nothing(visit: Visit, made: Fleet) -> None:
@@ -117,13 +123,9 @@ def test_an_operator_drains_requeues_cancels_sends_again_and_purges(
     expect(page.locator("#said")).to_contain_text("is canceled")
     expect(photo).not_to_contain_text(hostile[:8])
 
-    photo.get_by_role("button", name="Purge").click()
-    dialog = page.get_by_role("dialog")
-    expect(dialog).to_contain_text("25 jobs with macro × 1")
-    dialog.get_by_role("button", name="Keep them").click()
+    purge(page, "photo", "25 jobs with macro × 1", "Keep them")
     assert run.job(jobs[0])["status"] == "queued"
-    photo.get_by_role("button", name="Purge").click()
-    dialog.get_by_role("button", name="Cancel 25 jobs").click()
+    purge(page, "photo", "25 jobs with macro × 1", "Cancel 25 jobs")
     expect(page.locator("#said")).to_contain_text("25 jobs of photo canceled")
     assert {run.job(job_id)["status"] for job_id in jobs} == {"canceled"}
     card.get_by_role("button", name="Resume").click()

@@ -4,47 +4,21 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import APIResponse, FilePayload, Route, expect
 
-from lorajobs.api_keys import Scope, create
-from lorajobs.redis_keys import open_api_keys
-from lorajobs.settings import Settings
 from tests.lora_files import DEMO_LORAS, lora
-from tests.services.browser import Visitor
+from tests.services.browser import Visit, Visitor
 from tests.services.curl import RUNNERS, shell
-from tests.services.line import Line, line
-from tests.services.valkey import valkey
+from tests.services.line import Line
+from tests.system.fleet import HOSTILE
 from tests.system.studio import choose, generate, job_of, painted, ready, remembered, tab_to
 
 pytestmark = pytest.mark.system
 
 ROOT = Path(__file__).parents[2]
-#: As a name, a word, a prompt and a licence.
-HOSTILE = '"><img src=x onerror=alert(1)><script>alert(2)</script>'
-Visit = Callable[..., Visitor]
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
-    with valkey(tmp_path_factory.mktemp("valkey")) as server:
-        folder = tmp_path_factory.mktemp("studio")
-        roots = json.dumps([str(folder)])
-        env = {"LORAJOBS_REDIS_URL": server.url, "LORAJOBS_LORA_ROOTS": roots}
-        with line(folder, **env) as made:
-            made.start_api()
-            made.start_worker()
-            yield made
-
-
-@pytest.fixture
-def studio(visit: Visit, running: Line) -> Visitor:
-    visitor = visit(running.url)
-    ready(visitor.page)
-    return visitor
 
 
 def test_a_stranger_with_a_keyboard_has_a_picture_with_two_adapters(
@@ -275,31 +249,3 @@ def test_nobody_is_kept_out(visit: Visit, running: Line, theme: str) -> None:
     page.get_by_role("button", name="Switch between").click()
     page.reload()
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") != before
-
-
-# The last one: once there is a key, nobody can do without.
-def test_a_key_is_asked_for_and_kept_for_the_tab(visit: Visit, running: Line) -> None:
-    keys = open_api_keys(Settings(redis_url=running.env["LORAJOBS_REDIS_URL"]))
-    _, secret = create(keys, "anna", (Scope.SUBMIT, Scope.READ))
-    running.until(lambda: not running.answers("/v1/jobs"), "a key is needed")
-    visitor = visit(running.url)
-    page = visitor.page
-    dialog = page.get_by_role("dialog")
-    dialog.get_by_label("API key").fill("wrong")
-    dialog.get_by_role("button", name="Use it").click()
-    expect(dialog.locator("#key-why")).to_have_text("That key is not in use here.")
-    dialog.get_by_label("API key").fill(secret)
-    page.keyboard.press("Enter")
-    ready(page)
-    card = generate(page, "a red heart", Steps="30")
-    expect(card.locator("[data-part=stage]")).to_contain_text("of 30")
-    painted(card)
-    card.get_by_role("button", name="Copy curl").click()
-    expect(card.get_by_role("button", name="Copied")).to_be_visible()
-    assert "Bearer $LORAJOBS_API_KEY" in visitor.clipboard
-    assert secret not in visitor.clipboard
-    assert secret not in str(page.evaluate("JSON.stringify(localStorage)"))
-    page.reload()
-    ready(page)
-    page.get_by_role("button", name="Forget key").click()
-    expect(dialog.get_by_label("API key")).to_be_visible()

@@ -25,6 +25,61 @@ from tests.jobs import a_job, an_adapter, an_output
 
 URL = "https://bucket.s3.amazonaws.com/secret.safetensors?X-Amz-Signature=abc"
 EXPIRES = datetime(2026, 1, 2, 3, 4, 5, 600_700, UTC)
+#: A job that waits, as everybody sees it.
+WAITING: dict[str, Any] = {
+    "id": "j1",
+    "status": "queued",
+    "stage": None,
+    "progress": {"step": 0, "steps": 4},
+    "cancel_requested": False,
+    "input": {
+        "model": "demo",
+        "prompt": "a red heart",
+        "negative_prompt": "",
+        "width": 128,
+        "height": 128,
+        "num_inference_steps": 4,
+        "guidance_scale": 4.0,
+        "seed": 7,
+        "num_images": 1,
+        "scheduler": None,
+        "output": {"format": "png", "quality": 90},
+        "metadata": {"order": "7"},
+        "priority": "normal",
+        "start_deadline_s": None,
+        "on_lora_error": "fail",
+        "image": None,
+        "strength": None,
+        "loras": [],
+        "webhook": None,
+    },
+    "applied_loras": [],
+    "warnings": [],
+    "queue": {"position": 3},
+    "attempts": 0,
+    "retry_of": None,
+    "created_at": "1970-01-01T00:00:00.000Z",
+    "started_at": None,
+    "completed_at": None,
+    "outputs": [],
+    "error": None,
+    "metrics": {
+        "queue_s": None,
+        "base_s": None,
+        "fetch_s": None,
+        "swap_s": None,
+        "generate_s": None,
+        "check_s": None,
+        "upload_s": None,
+        "swapped": None,
+        "tiers": None,
+    },
+    "urls": {
+        "self": "https://api.example/v1/jobs/j1",
+        "cancel": "https://api.example/v1/jobs/j1/cancel",
+        "events": "https://api.example/v1/jobs/j1/events",
+    },
+}
 
 
 class Signer:
@@ -56,60 +111,7 @@ def document(job: Job, queue: dict[str, object] | None = None) -> dict[str, Any]
 
 def test_a_waiting_job() -> None:
     job = a_job(metadata={"order": "7"}).model_copy(update={"id": "j1", "steps": 4})
-    assert document(job, {"position": 3}) == {
-        "id": "j1",
-        "status": "queued",
-        "stage": None,
-        "progress": {"step": 0, "steps": 4},
-        "cancel_requested": False,
-        "input": {
-            "model": "demo",
-            "prompt": "a red heart",
-            "negative_prompt": "",
-            "width": 128,
-            "height": 128,
-            "num_inference_steps": 4,
-            "guidance_scale": 4.0,
-            "seed": 7,
-            "num_images": 1,
-            "scheduler": None,
-            "output": {"format": "png", "quality": 90},
-            "metadata": {"order": "7"},
-            "priority": "normal",
-            "start_deadline_s": None,
-            "on_lora_error": "fail",
-            "image": None,
-            "strength": None,
-            "loras": [],
-            "webhook": None,
-        },
-        "applied_loras": [],
-        "warnings": [],
-        "queue": {"position": 3},
-        "attempts": 0,
-        "retry_of": None,
-        "created_at": "1970-01-01T00:00:00.000Z",
-        "started_at": None,
-        "completed_at": None,
-        "outputs": [],
-        "error": None,
-        "metrics": {
-            "queue_s": None,
-            "base_s": None,
-            "fetch_s": None,
-            "swap_s": None,
-            "generate_s": None,
-            "check_s": None,
-            "upload_s": None,
-            "swapped": None,
-            "tiers": None,
-        },
-        "urls": {
-            "self": "https://api.example/v1/jobs/j1",
-            "cancel": "https://api.example/v1/jobs/j1/cancel",
-            "events": "https://api.example/v1/jobs/j1/events",
-        },
-    }
+    assert document(job, {"position": 3}) == WAITING
 
 
 def ended() -> Job:

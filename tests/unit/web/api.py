@@ -112,16 +112,7 @@ class Api:
             queue=self.broker,
             objects=shelf.objects,
             images=Images(shelf.settings, MemoryImages(self.clock), shelf.objects),
-            lookout=Lookout(
-                store=self.store,
-                watch=MemoryWatch(self.store),
-                tally=self.tally,
-                tickets=self.broker,
-                catalog=shelf.catalog,
-                registry=shelf.registry,
-                keys=self.keys,
-                kept_s=0,
-            ),
+            lookout=self._lookout(),
             tell_worker=self.broker.tell_worker,
             push_cancel=self.broker.push_cancel,
             check_webhook=refuse_private,
@@ -133,6 +124,18 @@ class Api:
         settings = parts.get("settings", self.shelf.settings)
         library = parts.get("library", self.shelf.library)
         return AwaitedUploads(settings, library, self.awaited, self.shelf.objects)
+
+    def _lookout(self) -> Lookout:
+        return Lookout(
+            store=self.store,
+            watch=MemoryWatch(self.store),
+            tally=self.tally,
+            tickets=self.broker,
+            catalog=self.shelf.catalog,
+            registry=self.shelf.registry,
+            keys=self.keys,
+            kept_s=0,
+        )
 
     def submit(self, **fields: Any) -> str:
         """Submits a job and returns its id."""
