@@ -18,6 +18,10 @@ from lorajobs.settings import Settings
 TASK = "lorajobs.generate"
 _NO_ARGUMENTS = [[], {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}]
 _BODY = base64.b64encode(json.dumps(_NO_ARGUMENTS).encode()).decode()
+#: Seconds for a broker to say that it has a ticket; a queue without a leader says nothing.
+CONFIRM_S = 5.0
+#: At once, over a new connection: the one in hand may be older than the broker's last start.
+_ONCE_MORE = {"max_retries": 1, "interval_start": 0, "interval_step": 0}
 
 
 class TicketQueue:
@@ -60,7 +64,13 @@ class TicketQueue:
         """
         try:
             for _ in range(count):
-                self._app.send_task(TASK, queue=queue, retry=False)
+                self._app.send_task(
+                    TASK,
+                    queue=queue,
+                    confirm_timeout=CONFIRM_S,
+                    retry=True,
+                    retry_policy=_ONCE_MORE,
+                )
         except (OperationalError, *self._app.connection_for_write().connection_errors) as error:
             raise StoreUnavailable(f"the broker does not answer: {error}") from error
 

@@ -5,10 +5,13 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+
+from kombu import Connection
 
 from tests.services.server import HOST, free_ports, running
 
@@ -36,14 +39,33 @@ class RabbitMQ:
         Raises: RuntimeError.
         """
         folder, env = self._folder, self._environment()
-        ready = lambda _: _listens(self._port)  # noqa: E731
         self._server.enter_context(
-            running([str(SERVER)], folder, ready, deadline_s=DEADLINE_S, env=env)
+            running([str(SERVER)], folder, self._answers, deadline_s=DEADLINE_S, env=env)
         )
+
+    def _answers(self, _: int) -> bool:
+        # That somebody listens is not enough: that may still be the one that was killed.
+        connection = Connection(self.url, connect_timeout=1)
+        try:
+            with connection:
+                connection.connect()
+        except connection.connection_errors:
+            return False
+        return True
 
     def kill(self) -> None:
         """Kills the server, without a word."""
         self._server.close()
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Keeps the server from doing anything; its connections stay."""
+        pid = int((self._folder / "pid").read_text())
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
 
     @contextmanager
     def named(self) -> Iterator[None]:

@@ -9,7 +9,11 @@ import pytest
 from kombu import Connection
 
 from lorajobs.catalog import Catalog
+from lorajobs.celery import make_app
+from lorajobs.errors import StoreUnavailable
 from lorajobs.redis_client import connect
+from lorajobs.settings import Settings
+from lorajobs.tickets import TicketQueue
 from tests.scrape import Scrape
 from tests.services.flower import flower
 from tests.services.line import Line, children_of, line
@@ -158,6 +162,27 @@ def test_waiting_tickets_and_a_running_job_outlive_the_brokers_death(
     amqp.until(lambda: tickets(amqp) == 0, "each ticket is settled")
     amqp.stop([painter])
     amqp.start_courier()
+
+
+def test_a_connection_that_is_older_than_the_broker_costs_no_ticket(broker: RabbitMQ) -> None:
+    settings = Settings(broker_url=broker.url)
+    queue = TicketQueue(make_app(settings), settings)
+    # A plain queue, which is there as soon as the broker is.
+    queue.publish("plain", 2)
+    broker.kill()
+    broker.start()
+    queue.publish("plain")
+    assert queue.depth("plain") == 3
+
+
+def test_a_broker_that_hangs_holds_nobody_for_long(broker: RabbitMQ) -> None:
+    settings = Settings(broker_url=broker.url)
+    queue = TicketQueue(make_app(settings), settings)
+    queue.publish("silent")
+    with broker.frozen(), pytest.raises(StoreUnavailable):
+        queue.publish("silent")
+    queue.publish("silent")
+    assert queue.depth("silent") >= 2
 
 
 def test_flower_shows_and_ends_the_jobs(amqp: Line) -> None:
