@@ -136,7 +136,7 @@ class Lookout:
             tickets=self.tickets.depth(entry.queue) if entry else None,
             no_worker=bool(count.waiting) and not any(worker.takes_jobs for worker in own),
             groups=tuple(self._group(group, snapshot.now_us, names) for group in largest),
-            jobs=self._line(line, model, workers, snapshot.now_us),
+            jobs=self._line(line, model, own, snapshot.now_us),
             workers=tuple(views[worker.name] for worker in own),
         )
 
@@ -154,12 +154,11 @@ class Lookout:
         )
 
     def _line(
-        self, line: Sequence[Placed], model: str, workers: Sequence[WorkerState], now_us: int
+        self, line: Sequence[Placed], model: str, own: Sequence[WorkerState], now_us: int
     ) -> tuple[WaitingView, ...]:
         adapters = {use.adapter.key: use.adapter for one in line for use in one.job.spec.loras}
-        where = Whereabouts(workers, self.store, model, list(adapters.values()))
-        own = [worker for worker in workers if worker.serves(model)]
-        crew = crew_of(workers, model)
+        where = Whereabouts(own, self.store, model, list(adapters.values()))
+        crew = crew_of(own, model)
         return tuple(_waiting(one, own, crew, where, now_us) for one in line)
 
     def _workers(

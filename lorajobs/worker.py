@@ -209,13 +209,14 @@ def _look(parent: Parent, children: Collection[int]) -> None:
         parked=tuple(parent.page.parked()) if warm else (),
         disk=census.disk,
     )
+    resident = parent.page.resident() if is_loaded else frozenset()
     holdings = {
-        Holder("memory", parent.name): Holding.of(parent.page.resident() if is_loaded else ()),
+        Holder("memory", parent.name): Holding.of(resident),
         Holder("disk", census.disk): Holding.of(census.adapters),
     }
     parent.metrics.state(state.state, len(leases), children)
     if is_loaded:
-        parent.metrics.holds(parent.base, parent.page.resident(), census)
+        parent.metrics.holds(parent.base, resident, census)
     parent.workers.put_worker(state, ttl_s)
     parent.workers.put_held(holdings, ttl_s)
     parent.metrics.rescued(rescue(parent.rescuing, parent.queue, parent.catalog))

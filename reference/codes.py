@@ -14,6 +14,7 @@ from lorajobs.errors import LoraJobsError
 from reference.http import document
 from reference.markdown import MADE, joined, table
 from web.errors import HTTP_CODES
+from web.openapi import family
 
 TROUBLESHOOTING = Path(__file__).parents[1] / "docs" / "troubleshooting.md"
 #: Tests derive errors of their own.
@@ -79,16 +80,8 @@ def kinds() -> Iterator[type[LoraJobsError]]:
         for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
             if module.name.endswith(("errors", ".outbox", ".pictures", ".seats")):
                 importlib.import_module(module.name)
-    yield LoraJobsError
-    ours = [kind for kind in _below(LoraJobsError) if kind.__module__.startswith(PACKAGES)]
-    yield from sorted(ours, key=lambda kind: kind.__qualname__)
-
-
-def _below(kind: type[LoraJobsError]) -> Iterator[type[LoraJobsError]]:
-    for derived in kind.__subclasses__():
-        if "code" in vars(derived):
-            yield derived
-        yield from _below(derived)
+    ours = [kind for kind in family(LoraJobsError) if kind.__module__.startswith(PACKAGES)]
+    yield from sorted(ours, key=lambda kind: (kind is not LoraJobsError, kind.__qualname__))
 
 
 def _link(code: str) -> str:

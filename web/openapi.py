@@ -188,19 +188,19 @@ def _codes(rule: Rule, shape: Shape) -> Mapping[int, set[str]]:
     if rule.arguments:
         statuses.add(404)
     codes: dict[int, set[str]] = defaultdict(set)
-    for error in {kind for base in errors for kind in _family(base)}:
+    for error in {kind for base in errors for kind in family(base)}:
         codes[status_of(error)].add(error.code)
     for status in statuses:
         codes[status].add(code_of(status))
     return codes
 
 
-def _family(error: type[LoraJobsError]) -> Iterator[type[LoraJobsError]]:
+def family(error: type[LoraJobsError]) -> Iterator[type[LoraJobsError]]:
     """The error and all that are derived from it, without those that only group others."""
     if "code" in vars(error):
         yield error
     for derived in error.__subclasses__():
-        yield from _family(derived)
+        yield from family(derived)
 
 
 def _headers(always: Iterable[str], maybe: Iterable[str]) -> Json:

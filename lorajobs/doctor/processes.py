@@ -61,12 +61,12 @@ def workers(settings: Settings) -> Iterator[Finding]:
     """Whether each base has a worker that takes its jobs."""
     live = open_job_store(settings).workers()
     counts = open_tally(settings).tally().bases
-    for model in Catalog.load(settings.config).models:
+    models = Catalog.load(settings.config).models
+    for model in models:
         own = [worker for worker in live if worker.serves(model)]
         yield _served(model, own, counts.get(model, NO_JOBS).waiting)
-    unknown = [model for model in counts if model not in Catalog.load(settings.config).models]
-    for model in unknown:
-        if waiting := counts[model].waiting:
+    for model, count in counts.items():
+        if model not in models and (waiting := count.waiting):
             text = f"{waiting} jobs wait for {model}, which is configured no more"
             yield wrong(text, f"configure it again, or `lorajobs purge {model}`")
 

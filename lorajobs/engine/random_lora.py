@@ -1,12 +1,12 @@
 """A made-up adapter for any base, to try it with before there is a real one."""
 
-import hashlib
 from pathlib import Path
 
 import torch
 from diffusers import DiffusionPipeline
 from safetensors.torch import save_file
 
+from lorajobs.adapters.digest import sha256_of
 from lorajobs.engine.base import LocalAdapter
 from lorajobs.errors import EngineFailed
 from lorajobs.spec import Adapter, AdapterUse
@@ -47,7 +47,7 @@ def _pair(name: str, module: torch.nn.Linear, noise: torch.Generator) -> dict[st
 
 
 def _pinned(path: Path) -> Adapter:
-    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    sha256 = sha256_of(path)
     return Adapter(
         id=NAME,
         location=f"blob:{sha256}",

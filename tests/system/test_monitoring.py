@@ -1,7 +1,6 @@
 """Prometheus' own tool reads the configuration and the alerts, and tries each alert."""
 
 import subprocess
-from pathlib import Path
 
 import pytest
 
@@ -24,7 +23,7 @@ def test_the_configuration_is_one_that_prometheus_reads() -> None:
 
 def test_each_alert_fires_when_it_must_and_is_silent_when_all_is_well() -> None:
     assert "SUCCESS" in promtool("test", "rules", "alerts.test.yml")
-    cases = (Path(FOLDER) / "alerts.test.yml").read_text().split("\n  - name: ")
+    cases = (FOLDER / "alerts.test.yml").read_text().split("\n  - name: ")
     silent, *faults = cases[1:]
     for alert in alerts():
         assert f"alertname: {alert} }}" in silent, alert

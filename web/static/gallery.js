@@ -4,6 +4,7 @@ import { Follower, hasEnded } from "./follower.js";
 import { JobCard } from "./job-card.js";
 import { fetchJson, Problem } from "./key.js";
 import { clone, element } from "./parts.js";
+import { nameOf } from "./words.js";
 
 const NAME = "lorajobs.jobs";
 const KEPT = 400;
@@ -131,7 +132,7 @@ export class Gallery {
 
 function cell(card, { input }) {
   const made = element("div", "", "cell");
-  const name = input.loras.map((use) => use.id ?? use.path).join(" + ") || "base alone";
+  const name = input.loras.map(nameOf).join(" + ") || "base alone";
   made.append(element("h4", name), card.root);
   return made;
 }

@@ -2,16 +2,10 @@
 
 import { element } from "./parts.js";
 import { keyName } from "./queues.js";
-import { button, keyed, more, row } from "./rows.js";
+import { button, code, keyed, more, row } from "./rows.js";
 import { adapters, ago, count, seconds, short, within } from "./words.js";
 
 const at = (id) => document.getElementById(id);
-
-function code(id) {
-  const made = element("code", short(id));
-  made.title = id;
-  return made;
-}
 
 const retry = (requeue) => (item) => [
   button("Submit again", () => `Submit job ${short(item().id)} again`, () => requeue([item().id])),

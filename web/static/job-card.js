@@ -2,6 +2,7 @@
 
 import { hasEnded } from "./follower.js";
 import { clone, element, plain } from "./parts.js";
+import { nameOf, shownUse } from "./words.js";
 
 const STATUS = {
   queued: ["waiting", "accent"],
@@ -23,9 +24,6 @@ const REASONS = {
   no_worker: "no worker serves this base now",
   retry: "its worker was lost; it runs again soon",
 };
-
-export const nameOf = (lora) => lora.id ?? lora.path;
-export const shownUse = (lora) => `${nameOf(lora)} × ${plain(lora.scale)}`;
 
 // However the clocks differ, no more often than this.
 const SOONEST_MS = 60_000;

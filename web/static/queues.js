@@ -1,8 +1,8 @@
 // Each base's queue: what waits, by its adapters, and job by job with the reason of its place.
 
 import { clone, element } from "./parts.js";
-import { button, keyed, more, row } from "./rows.js";
-import { adapters, count, reason, scale, seconds, short, TIERS } from "./words.js";
+import { button, code, keyed, more, row } from "./rows.js";
+import { adapters, count, reason, seconds, short, shownUse, TIERS } from "./words.js";
 
 const TIER_CHIPS = { applied: "good", memory: "good", disk: "accent", remote: "warn" };
 
@@ -89,15 +89,12 @@ function wanted(loras) {
   if (!loras.length) return "the base alone";
   const list = element("ul", "", "chips");
   for (const lora of loras) {
-    const chip = element("li", `${lora.id} × ${scale(lora.scale)}`, `chip ${TIER_CHIPS[lora.tier] ?? ""}`);
+    const chip = element("li", shownUse(lora), `chip ${TIER_CHIPS[lora.tier] ?? ""}`);
     if (lora.tier) chip.append(element("small", ` ${TIERS[lora.tier]}`));
     list.append(chip);
   }
   return list;
 }
 
-function identity(job) {
-  const code = element("code", short(job.id) + (job.priority === "normal" ? "" : ` (${job.priority})`));
-  code.title = job.id;
-  return code;
-}
+const identity = (job) =>
+  code(job.id, short(job.id) + (job.priority === "normal" ? "" : ` (${job.priority})`));

@@ -1,6 +1,14 @@
 // Lists that are drawn again and again: what stays keeps its element, and so the focus within.
 
 import { element } from "./parts.js";
+import { short } from "./words.js";
+
+// What begins an id, which is all there for who points at it.
+export function code(id, text = short(id)) {
+  const made = element("code", text);
+  made.title = id;
+  return made;
+}
 
 // Makes the children of `parent` those of `items`, in their order. `make` gives {root, fill}.
 export function keyed(parent, items, keyOf, make) {

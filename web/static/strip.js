@@ -135,7 +135,7 @@ function* label(band, x) {
 }
 
 // One attempt in words.
-export function told(run, nowMs) {
+function told(run, nowMs) {
   const parts = [...partsOf(run, nowMs)].map(
     ([kind, since, until]) => `${KINDS[kind]} ${seconds((until - since) / 1000)}`,
   );
@@ -157,7 +157,7 @@ export function shares(view, nowMs) {
   return Object.fromEntries(Object.entries(sums).map(([kind, ms]) => [kind, Math.min(1, ms / known)]));
 }
 
-export function sentence(view, nowMs) {
+function sentence(view, nowMs) {
   const share = shares(view, nowMs);
   const percent = (part) => `${Math.round(100 * part)} %`;
   const ended = view.runs.filter((run) => run.ended === "succeeded").length;

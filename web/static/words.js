@@ -1,5 +1,7 @@
 // How figures and names read, in tables and in what screen readers say.
 
+import { plain } from "./parts.js";
+
 export const short = (id) => id.slice(0, 8);
 
 // 0.012 is "12 ms", 75 is "1 min 15 s".
@@ -17,11 +19,11 @@ export const gigabytes = (bytes) => `${(bytes / 1e9).toFixed(1)} GB`;
 
 export const count = (n, one, several = `${one}s`) => `${n.toLocaleString("en")} ${n === 1 ? one : several}`;
 
-export const scale = (number) => String(Number(number.toFixed(3)));
+// An adapter by what it was asked for.
+export const nameOf = (lora) => lora.id ?? lora.path;
+export const shownUse = (lora) => `${nameOf(lora)} × ${plain(lora.scale)}`;
 
-export function adapters(loras) {
-  return loras.map((lora) => `${lora.id} × ${scale(lora.scale)}`).join(", ") || "the base alone";
-}
+export const adapters = (loras) => loras.map(shownUse).join(", ") || "the base alone";
 
 export const clock = (moment) => new Date(moment).toLocaleTimeString("en-GB");
 

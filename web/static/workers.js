@@ -1,9 +1,9 @@
 // Each worker: what it is, what it runs, what it has at hand, and its strip.
 
 import { clone, element } from "./parts.js";
-import { keyed, more, row } from "./rows.js";
-import { draw, lastOf, shares, told } from "./strip.js";
-import { adapters, clock, count, DOING, ENDS, gigabytes, KINDS, scale, seconds, short } from "./words.js";
+import { code, keyed, more, row } from "./rows.js";
+import { draw, lastOf, shares } from "./strip.js";
+import { adapters, clock, DOING, ENDS, gigabytes, KINDS, seconds, short, shownUse } from "./words.js";
 
 const STATES = { warm: "good", loading: "warn", unloaded: "", draining: "warn", gone: "bad" };
 const NAMED = 6;
@@ -80,9 +80,7 @@ function* now(worker, view, nowMs, state) {
     const since = run.since_ms + run.parts.slice(0, -1).reduce((sum, { ms }) => sum + ms, 0);
     if (n) yield ", and ";
     yield `${DOING[part.kind]} `;
-    const job = element("code", short(run.job_id));
-    job.title = run.job_id;
-    yield job;
+    yield code(run.job_id);
     yield ` (${adapters(run.loras)}) for ${seconds((nowMs - since) / 1000)}`;
   }
 }
@@ -99,7 +97,7 @@ function* tiers(worker) {
   yield* entry("base", `${base} (${loaded})`);
   if (worker.parked.length) yield* entry("parked", worker.parked.join(", "));
   if (worker.others.length) yield* entry("also serves", worker.others.join(", "));
-  yield* entry("applied", worker.loaded.map((use) => `${use.id} × ${scale(use.scale)}`).join(", ") || "none");
+  yield* entry("applied", worker.loaded.map(shownUse).join(", ") || "none");
   yield* entry("in memory", named(worker.memory, worker.in_memory));
   yield* entry("on disk", `${named(worker.disk, worker.cached)}${worker.cached ? ` (${gigabytes(worker.cached_bytes)})` : ""}`);
 }
