@@ -110,8 +110,7 @@ def test_a_stream_outlives_the_api(painting: Line, client: Client) -> None:
     for event in client.stream(job_id):
         heard.append(event)
         if event.kind == "running":
-            painting.stop(painting.named("api"))
-            painting.start_api()
+            painting.restart_api()
     assert shown(heard) == shown(client.stream(job_id))
 
 

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.system
 def test_a_key_is_asked_for_and_kept_for_the_tab(visit: Visit, running: Line) -> None:
     keys = open_api_keys(Settings(redis_url=running.env["LORAJOBS_REDIS_URL"]))
     _, secret = create(keys, "anna", (Scope.SUBMIT, Scope.READ))
-    running.until(lambda: not running.answers("/v1/jobs"), "a key is needed")
+    running.restart_api()
     visitor = visit(running.url)
     page = visitor.page
     dialog = page.get_by_role("dialog")
