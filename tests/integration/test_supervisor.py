@@ -111,12 +111,13 @@ def test_stop_ends_later_stages_first_and_lets_each_finish(
     finish = (
         "signal.signal(signal.SIGTERM, lambda *_: ("
         "(home / 'order').open('a').write(sys.argv[0] + NAME + chr(10)), sys.exit(0))); "
-        "print('WARNING up', flush=True); signal.pause()"
+        "(home / NAME).touch(); print('WARNING up', flush=True); signal.pause()"
     )
     run = group(
         f"""
         finish = {finish!r}
-        run([child("store", finish.replace("NAME", "'store'"))],
+        run([child("store", finish.replace("NAME", "'store'"),
+                   ready=lambda: (HOME / "store").exists())],
             [child("worker", finish.replace("NAME", "'worker'"))])
         """
     )
