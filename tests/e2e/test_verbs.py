@@ -78,7 +78,8 @@ def test_a_drained_worker_ends_its_job_and_takes_no_more_until_resumed(
         (name, "draining", None)
     ]
     # Each process of the API remembers for a second who takes jobs.
-    running.reached(second["id"], lambda job: job["queue"]["reason"] == "no_worker")
+    waiting = running.reached(second["id"], lambda job: job["queue"]["reason"] == "no_worker")
+    assert waiting["status"] == "queued"
     # Another worker takes over, and the drained one stays out of it.
     other = running.start_painter("other")
     assert running.ended(second["id"])["status"] == "succeeded"

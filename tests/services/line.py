@@ -72,7 +72,7 @@ class Line:
         return process
 
     def restart_api(self) -> None:
-        """Starts the API anew: each of its processes remembers what it saw, for a second."""
+        """Kills the API and starts it anew, with nothing that its processes remembered."""
         self.stop(self.named("api"))
         self.start_api()
 
