@@ -1,5 +1,6 @@
 """The base that a worker's child has on its device, one at a time, and those that are parked."""
 
+import gc
 import logging
 import time
 from collections import OrderedDict
@@ -139,8 +140,12 @@ class Bases:
     def _keep_within_budget(self) -> None:
         used = self._engine.footprint() if self._engine else 0
         used += sum(engine.footprint() for engine in self._parked.values())
+        if used <= self._parked_bytes or not self._parked:
+            return
         while self._parked and used > self._parked_bytes:
             model, engine = self._parked.popitem(last=False)
             used -= engine.footprint()
             engine.close()
             log.info("the base %s is no longer parked: LORAJOBS_PARKED_MB is short", model)
+        # Closing lets the collector look at what the others are made of again.
+        gc.freeze()
