@@ -39,7 +39,6 @@ class Car(PaintEngine):
             raise self.broken
         super().unpark()
 
-
     def close(self) -> None:
         """As the one on a device does, so that what it was made of can be collected."""
         super().close()
