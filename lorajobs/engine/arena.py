@@ -77,10 +77,10 @@ class Stack(NamedTuple):
         """What all of them take."""
         return len(self.modules) * self.like.nbytes
 
-    def copy_to(self, place: Tensor) -> None:
-        """Writes the weights into a tensor of this shape."""
+    def onto(self, place: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """The slots in a tensor of this shape, each with the weight that belongs there."""
         for slot, module in zip(place, self.modules.values(), strict=True):
-            slot.copy_(module.weight.detach())
+            yield slot, module.weight.detach()
 
     def move(self, live: Tensor, pristine: Tensor) -> Group:
         """Makes the modules' weights views of `live`; both have this shape, and hold W0 by then."""
@@ -189,7 +189,8 @@ def _sorted(modules: Mapping[str, Weighted]) -> dict[str, Weighted]:
 def _group(stack: Stack, twin_on_host: bool) -> Group:
     like = stack.like
     live = torch.empty(stack.shape, dtype=like.dtype, device=like.device)
-    stack.copy_to(live)
+    for slot, weight in stack.onto(live):
+        slot.copy_(weight)
     pinned = twin_on_host and like.device.type == "cuda"
     pristine = torch.empty(
         live.shape,

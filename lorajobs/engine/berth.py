@@ -7,7 +7,7 @@ W0 and all else to where the live weights are, W0 from there to its twin, on the
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from itertools import accumulate
+from itertools import accumulate, chain
 from typing import NamedTuple
 
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lorajobs.engine.arena import Arena, Group, Stack, stacks
 from lorajobs.engine.block import Block
+from lorajobs.engine.ferry import Pair, copy_all
 from lorajobs.engine.slab import Slab, within
 
 #: Every stack, and whatever else had memory of its own, begins at a multiple of this, bytes.
@@ -72,11 +73,13 @@ class Berth:
         self.size = cargo.size
         self.reach = cargo.reach(twin_near=twin_near)
         self._block = Block(cargo.size)
-        stack_offsets = cargo.offsets[: len(cargo.stacks)]
-        stacked = zip(cargo.stacks, stack_offsets, strict=True)
+        number = len(cargo.stacks)
+        stacked = [*zip(cargo.stacks, cargo.offsets[:number], strict=True)]
+        loose = [*zip(cargo.loose, cargo.offsets[number:], strict=True)]
+        copy_all(chain(self._stacked_onto(stacked), self._loose_onto(loose)))
         self.arena = Arena([self._moved(stack, at) for stack, at in stacked])
-        for loose, at in zip(cargo.loose, cargo.offsets[len(stack_offsets) :], strict=True):
-            self._move(loose, at)
+        for some, at in loose:
+            self._move(some, at)
         self._block.pin(slab.device)
 
     def fill(self) -> None:
@@ -104,22 +107,24 @@ class Berth:
         self._side.wait_stream(torch.cuda.current_stream(self._slab.device))
         return torch.cuda.stream(self._side)
 
-    def _moved(self, stack: Stack, at: int) -> Group:
-        def laid(block: Tensor) -> Tensor:
-            return block.view(stack.like.dtype).view(stack.shape)
+    def _stacked_onto(self, stacked: Iterable[tuple[Stack, int]]) -> Iterator[Pair]:
+        for stack, at in stacked:
+            yield from stack.onto(_laid(stack, self._block.bytes[at : at + stack.nbytes]))
 
-        host = laid(self._block.bytes[at : at + stack.nbytes])
-        stack.copy_to(host)
-        live = laid(self._slab.part(at, at + stack.nbytes))
+    def _loose_onto(self, loose: Iterable[tuple[Loose, int]]) -> Iterator[Pair]:
+        for some, at in loose:
+            size = some.end - some.start
+            place = within(some.tensors[0], some.start, torch.uint8, (size,), (1,))
+            yield self._block.bytes[at : at + size], place
+
+    def _moved(self, stack: Stack, at: int) -> Group:
+        live = _laid(stack, self._slab.part(at, at + stack.nbytes))
         if not self._twin_near:
-            return stack.move(live, host)
+            return stack.move(live, _laid(stack, self._block.bytes[at : at + stack.nbytes]))
         twin = self.size + at
-        return stack.move(live, laid(self._slab.part(twin, twin + stack.nbytes)))
+        return stack.move(live, _laid(stack, self._slab.part(twin, twin + stack.nbytes)))
 
     def _move(self, loose: Loose, at: int) -> None:
-        size = loose.end - loose.start
-        place = within(loose.tensors[0], loose.start, torch.uint8, (size,), (1,))
-        self._block.bytes[at : at + size].copy_(place)
         for tensor in loose.tensors:
             begin = at + _start(tensor) - loose.start
             tensor.data = self._slab.tensor(begin, tensor.dtype, tensor.shape, tensor.stride())
@@ -139,6 +144,11 @@ def _tensors(models: Mapping[str, torch.nn.Module]) -> Iterator[Tensor]:
     for model in models.values():
         yield from model.parameters()
         yield from model.buffers()
+
+
+def _laid(stack: Stack, block: Tensor) -> Tensor:
+    """Bytes as a tensor that has a place for each weight."""
+    return block.view(stack.like.dtype).view(stack.shape)
 
 
 def _loose(tensors: Iterable[Tensor]) -> Sequence[Loose]:

@@ -4,7 +4,6 @@ import logging
 from functools import cached_property
 from weakref import WeakSet
 
-import torch
 from diffusers import DiffusionPipeline
 
 from lorajobs.catalog import ModelEntry
@@ -14,6 +13,7 @@ from lorajobs.engine.device import pick_device
 from lorajobs.engine.graphs import Graphs
 from lorajobs.engine.host_cache import HostCache, Shelf
 from lorajobs.engine.inplace import InPlaceRack
+from lorajobs.engine.loading import models_of
 from lorajobs.engine.lora_weights import Reader
 from lorajobs.engine.packer import Packer
 from lorajobs.engine.placement import (
@@ -92,7 +92,7 @@ class Garage:
         None, and the slab is free, if it cannot be parked; the log says why. No other base may lie
         in the slab. Raises: BaseLoadFailed, and what allocation raises.
         """
-        models = {n: m for n, m in pipe.components.items() if isinstance(m, torch.nn.Module)}
+        models = models_of(pipe)
         reader = Reader(pipe)
         adapted = {name: models[name] for name in reader.targets}
         where, cargo = Placement.UNFUSED, None

@@ -1,5 +1,6 @@
 """Loads the pipeline of a base with diffusers, from a folder or the hub."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,11 @@ from lorajobs.settings import Settings
 
 
 def load_pipeline(
-    entry: ModelEntry, settings: Settings, device: torch.device, *, directly: bool
+    entry: ModelEntry, settings: Settings, device: torch.device
 ) -> diffusers.DiffusionPipeline:
     """A base in the precision for this device, in the host's memory.
 
-    `directly` lets it lie on a GPU already. Raises: BaseLoadFailed, and what diffusers raises.
+    Most of it is not read yet, but mapped. Raises: BaseLoadFailed, and what diffusers raises.
     """
     folder = _folder(entry.path, entry.repo, entry.revision, entry.variant, settings)
     if not (folder / INDEX).is_file():
@@ -33,9 +34,6 @@ def load_pipeline(
     if entry.vae:
         vae = _folder(entry.vae.path, entry.vae.repo, entry.vae.revision, None, settings)
         options["vae"] = diffusers.AutoModel.from_pretrained(str(vae), **options)
-    if directly and device == torch.device("cuda"):
-        # Straight to where it belongs: a third faster than by way of the host's own memory.
-        options["device_map"] = "cuda"
     # What the base was saved without, such as SD3's T5, must be said once more.
     options |= {name: None for name, part in index.items() if part == [None, None]}
     pipe = diffusers.DiffusionPipeline.from_pretrained(folder, variant=entry.variant, **options)
@@ -45,6 +43,11 @@ def load_pipeline(
     if entry.vae_tiling:
         pipe.vae.enable_tiling()
     return pipe
+
+
+def models_of(pipe: diffusers.DiffusionPipeline) -> Mapping[str, torch.nn.Module]:
+    """What has weights among a pipeline's components."""
+    return {n: m for n, m in pipe.components.items() if isinstance(m, torch.nn.Module)}
 
 
 def _folder(

@@ -16,10 +16,11 @@ from lorajobs.engine.base import Generation, LocalAdapter, OnStep, Picture, requ
 from lorajobs.engine.batching import Batching, batching_of, seeded, size_of, step_time
 from lorajobs.engine.compiled import CompiledCode
 from lorajobs.engine.device import guarded, guarded_with_room, pick_device
+from lorajobs.engine.ferry import bring
 from lorajobs.engine.garage import Garage, Stay
 from lorajobs.engine.graphs import Graphs
 from lorajobs.engine.libraries import hush
-from lorajobs.engine.loading import load_pipeline
+from lorajobs.engine.loading import load_pipeline, models_of
 from lorajobs.engine.picture import looked_at, sent
 from lorajobs.engine.prompt_cache import PromptCache
 from lorajobs.engine.prompts import readers, truncations, unspoken, why_negative_is_ignored
@@ -164,9 +165,12 @@ class DiffusersEngine:
         self._device = pick_device(settings.device)
         if self._device.type == "cpu":
             torch.set_num_threads(settings.torch_threads)
-        # What is to be parked goes by way of the host's memory.
-        pipe = load_pipeline(entry, settings, self._device, directly=self._garage is None)
+        # What is here already needs no look while thousands of modules are made.
+        gc.freeze()
+        pipe = load_pipeline(entry, settings, self._device)
         self._stay = self._garage.admit(pipe, entry) if self._garage else None
+        if self._stay is None:
+            bring(models_of(pipe).values(), self._device)
         self._pipe = pipe.to(self._device)
         rack = self._stay.rack if self._stay else self._open_rack()
         self._rack = TokenRack(rack, Vocabulary(self._pipe))
