@@ -14,7 +14,6 @@ from lorajobs.engine.pipeline import DiffusersEngine
 from lorajobs.settings import Settings
 from tests.engine.tiny import FAMILIES, save
 
-
 #: What a base was saved without must be said once more.
 WITHOUT = {"sd3": {"text_encoder_3": None, "tokenizer_3": None}}
 pytestmark = pytest.mark.gpu
