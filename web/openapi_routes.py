@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 
 from pydantic import BaseModel
 
-from lorajobs.adapters.resolver import CONTENT_TYPE
 from lorajobs.errors import (
     JobNotFinished,
     JobNotFound,
@@ -40,6 +39,7 @@ from lorajobs.queries import (
 )
 from lorajobs.request import JobRequest, RegisterRequest
 from lorajobs.source_picture import CONTENT_TYPES
+from lorajobs.storage.base import UPLOAD_TYPE
 from lorajobs.store_errors import RecordUnreadable
 from lorajobs.upload_errors import UploadAwaited, UploadMismatch
 from web.huggingface import TextToImage
@@ -182,7 +182,7 @@ ROUTES: Mapping[str, Shape] = {
         answers={201: Answer("Lora", always=("Location",))},
         errors=_PLANNED,
         query=UploadQuery,
-        files=(CONTENT_TYPE,),
+        files=(UPLOAD_TYPE,),
     ),
     "images.upload": Shape(
         answers={201: Answer("Image", always=("Location",))},
@@ -215,7 +215,7 @@ ROUTES: Mapping[str, Shape] = {
         errors=(UploadMismatch, UploadFailed),
         http=(403,),
         query=None,
-        files=(CONTENT_TYPE,),
+        files=(UPLOAD_TYPE,),
         signed=("bytes", "sha256", "expires", "signature"),
     ),
     "webhooks.secret": Shape(answers={200: Answer("WebhookSecrets")}),

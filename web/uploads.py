@@ -9,12 +9,11 @@ from flask import Blueprint, Response, request
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, UnsupportedMediaType
 from werkzeug.formparser import FormDataParser
 
-from lorajobs.adapters.resolver import CONTENT_TYPE
 from lorajobs.adapters.upload import Upload, sent
 from lorajobs.errors import FieldError, LoraTooLarge, ValidationFailed
 from lorajobs.queries import UploadForm, UploadQuery
 from lorajobs.request import RegisterRequest
-from lorajobs.storage.base import Body
+from lorajobs.storage.base import UPLOAD_TYPE, Body
 from web.deps import deps
 from web.registration import registered
 
@@ -31,8 +30,8 @@ uploads = Blueprint("uploads", __name__, url_prefix="/v1/loras")
 def upload(lora_id: str) -> Response:
     """Registers the weight file that is sent, once it is found to be an adapter of its base."""
     query = UploadQuery.parse(request.args.to_dict(flat=False))
-    if request.mimetype != CONTENT_TYPE:
-        raise UnsupportedMediaType(f"send the .safetensors file itself, as {CONTENT_TYPE}")
+    if request.mimetype != UPLOAD_TYPE:
+        raise UnsupportedMediaType(f"send the .safetensors file itself, as {UPLOAD_TYPE}")
     _limit(0)
     return _registered(lora_id, query, request.stream)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from lorajobs.adapters.census import Census, Folder
-from lorajobs.adapters.digest import Verified, sha256_of
+from lorajobs.adapters.digest import mark_of, sha256_of
 from lorajobs.adapters.disk_tier import DiskTier
 from lorajobs.adapters.header import read_header
 from lorajobs.adapters.label import Label, Releasable
@@ -55,15 +55,15 @@ class _Wanted(NamedTuple):
     ahead: bool
     #: when somebody began to fetch it, by the monotonic clock; None if nobody has yet
     begun: float | None = None
-    #: what is fetched was hashed just before
-    is_hashed: bool = False
+    #: what is fetched was hashed just before, and its header read
+    is_checked: bool = False
 
 
 class DiskCache:
     """A folder of `<sha256>.safetensors` that any number of processes share.
 
-    What stands under such a name was hashed when it came, and is hashed again by each process that
-    reads it first; later reads look at its size, times and a sample (`digest.sample_of`).
+    What stands under such a name was hashed when it came. Each read looks at its size, times and a
+    sample (`digest.mark_of`), and it is hashed again if they changed or the machine was restarted.
     """
 
     def __init__(
@@ -77,7 +77,6 @@ class DiskCache:
         self._tier = DiskTier(folder, budget, clock)
         self._folder = Folder(folder)
         self._max_file_bytes = max_file_bytes if budget is None else min(max_file_bytes, budget)
-        self._verified = Verified()
 
     @classmethod
     def of(cls, settings: Settings) -> "DiskCache":
@@ -114,20 +113,21 @@ class DiskCache:
         self._require_size(size, name)
         return self._hold(_Wanted(sha256, size, name, ahead), fetch)
 
-    def add(self, fetch: Fetch, name: str) -> Held:
+    def add(self, fetch: Fetch, name: str, hashed: Callable[[Path], str] = sha256_of) -> Held:
         """Fetches and holds a file whose hash nobody knows yet; its room is made once it is here.
 
+        `hashed` gives its SHA-256 in hex, of what is an adapter by its header.
         Raises: LoraFetchFailed for a full disk, LoraInvalidFile, LoraPickle, LoraTooLarge, OSError,
-        and what `fetch` raises.
+        and what `fetch` and `hashed` raise.
         """
-
         key, begun = _key(name), time.monotonic()
         with self._tier.own(key) as label, self._part(label, key) as part:
             with _full_disk_named(name):
                 fetch(part)
             size = part.stat().st_size
             self._require_size(size, name)
-            wanted = _Wanted(sha256_of(part), size, name, False, begun, is_hashed=True)
+            read_header(part, name)
+            wanted = _Wanted(hashed(part), size, name, False, begun, is_checked=True)
 
             def fetched(target: Path) -> None:
                 part.replace(target)
@@ -156,7 +156,7 @@ class DiskCache:
             label = self._tier.share(wanted.sha256)
             try:
                 found = _state(path)
-                if found and self._is_whole(path, wanted):
+                if found and _is_whole(label, path, wanted):
                     if not wanted.ahead:
                         self._tier.use(label, wanted.bytes)
                     return Held(label, path, wanted.sha256, wanted.bytes, tier)
@@ -173,13 +173,6 @@ class DiskCache:
             f"{wanted.name} left the disk as often as it was fetched; raise LORAJOBS_DISK_CACHE_GB"
         )
 
-    def _is_whole(self, path: Path, wanted: _Wanted) -> bool:
-        size = path.stat().st_size
-        if size == wanted.bytes and self._verified.is_whole(path, wanted.sha256):
-            return True
-        log.warning("%s: its file on the disk is damaged and fetched again", wanted.name)
-        return False
-
     def _bring(self, label: Label, wanted: _Wanted, fetch: Fetch) -> None:
         """Fetches the file under a label that this thread owns."""
         sha256, size, name = wanted.sha256, wanted.bytes, wanted.name
@@ -190,7 +183,7 @@ class DiskCache:
             begun = wanted.begun or time.monotonic()
             with _full_disk_named(name):
                 fetch(part)
-            found = part.stat().st_size, sha256 if wanted.is_hashed else sha256_of(part)
+            found = part.stat().st_size, sha256 if wanted.is_checked else sha256_of(part)
             self._require_size(found[0], name)
             # Before the header: a source that is down may answer with a page that says so.
             if found != (size, sha256):
@@ -198,19 +191,20 @@ class DiskCache:
                     f"{name}: the source sent other bytes than the pinned ones "
                     f"(sha256 {found[1]} with {found[0]} bytes instead of {sha256} with {size})"
                 )
-            self._name(part, wanted)
+            self._name(part, label, wanted)
             self._tier.arrived(label, size, time.monotonic() - begun, ahead=wanted.ahead)
 
-    def _name(self, part: Path, wanted: _Wanted) -> None:
+    def _name(self, part: Path, label: Label, wanted: _Wanted) -> None:
         """Gives a valid file its name, in one step.
 
         It is not synced to the disk, which takes as long as all else together: what a machine's
-        crash leaves of it is found by the next process, as every damage is, and fetched again.
+        crash leaves of it is found at the next read, as every damage is, and fetched again.
         """
-        read_header(part, wanted.name)
+        if not wanted.is_checked:
+            read_header(part, wanted.name)
         path = self._tier.file(wanted.sha256)
         part.replace(path)
-        self._verified.trust(path)
+        label.mark(mark_of(path))
 
     @contextmanager
     def _part(self, label: Label, key: str) -> Iterator[Path]:
@@ -235,6 +229,18 @@ def _full_disk_named(name: str) -> Iterator[None]:
             f"{name}: the disk of this machine is full; free some of it, or lower "
             "LORAJOBS_DISK_CACHE_GB"
         ) from error
+
+
+def _is_whole(label: Label, path: Path, wanted: _Wanted) -> bool:
+    # Before the bytes: a file that changes in between is marked as it was.
+    mark = mark_of(path)
+    if label.is_marked(mark):
+        return True
+    if path.stat().st_size == wanted.bytes and sha256_of(path) == wanted.sha256:
+        label.mark(mark)
+        return True
+    log.warning("%s: its file on the disk is damaged and fetched again", wanted.name)
+    return False
 
 
 def _state(path: Path) -> tuple[int, int] | None:

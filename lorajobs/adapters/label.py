@@ -1,4 +1,4 @@
-"""The small file beside each cached adapter: its lock, and what keeping the adapter is worth."""
+"""The small file beside each cached adapter: its lock, what it is worth, how it was found whole."""
 
 import fcntl
 import os
@@ -98,6 +98,14 @@ class Label(Releasable):
         """What it says; None if nothing yet."""
         return _unpacked(os.pread(self._descriptor, _FORMAT.size, 0))
 
+    def mark(self, mark: bytes) -> None:
+        """Says that the adapter was hashed, and by what it is known since."""
+        os.pwrite(self._descriptor, mark, _FORMAT.size)
+
+    def is_marked(self, mark: bytes) -> bool:
+        """True if this was said of the adapter last."""
+        return os.pread(self._descriptor, len(mark), _FORMAT.size) == mark
+
     def remove(self) -> None:
         """Removes the label of an adapter that is gone; only for who holds it alone."""
         self._path.unlink(missing_ok=True)
@@ -112,7 +120,7 @@ def peek(path: Path) -> Record | None:
 
 
 def _unpacked(raw: bytes) -> Record | None:
-    return Record(*_FORMAT.unpack(raw)) if len(raw) == _FORMAT.size else None
+    return Record(*_FORMAT.unpack_from(raw)) if len(raw) >= _FORMAT.size else None
 
 
 def _is_at(path: Path, descriptor: int) -> bool:

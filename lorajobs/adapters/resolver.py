@@ -37,8 +37,6 @@ from lorajobs.settings import Settings
 from lorajobs.spec import Adapter, Embeddings, PinnedFile
 from lorajobs.storage.base import ObjectStore
 
-CONTENT_TYPE = "application/octet-stream"
-
 #: Says which base an adapter is for, given its card and its reference; raises if none fits.
 BaseRule = Callable[[Card | None, str], str | None]
 
@@ -198,16 +196,15 @@ class Resolver:
         def fetch(target: Path) -> None:
             folder.copy(name, target, self._max_bytes)
 
-        with self._cache.add(fetch, _named(folder, name)) as cached:
+        with self._cache.add(fetch, _named(folder, name), self._snapshot) as cached:
             blob = Blob(cached.sha256)
-            self._snapshot(blob, cached.path)
             return blob, f"sha256:{cached.sha256}", cached.sha256, cached.bytes
 
-    def _snapshot(self, blob: Blob, path: Path) -> None:
+    def _snapshot(self, path: Path) -> str:
+        """Keeps the file for workers on other machines; its SHA-256."""
         try:
-            if not self._objects.exists(blob.key):
-                self._objects.put(blob.key, path, CONTENT_TYPE)
-        except (OSError, UploadFailed) as error:
+            return self._objects.keep(path, lambda sha256: Blob(sha256).key)
+        except UploadFailed as error:
             raise StorageUnavailable(f"the snapshot of an adapter: {error}") from error
 
     def _config(self, folder: Folder, choice: Choice) -> dict[str, object] | None:

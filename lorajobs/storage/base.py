@@ -1,7 +1,7 @@
 """The object store as the rest sees it; S3 and the local folder pass one contract suite."""
 
 import errno
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -37,10 +37,16 @@ class Body(Protocol):
 class ObjectStore(Protocol):
     """Objects by key; keys are `/`-separated and already safe."""
 
-    def put(self, key: str, data: bytes | Path, content_type: str) -> None:
-        """Stores bytes or a file, replacing what was there.
+    def put(self, key: str, data: bytes, content_type: str) -> None:
+        """Stores bytes, replacing what was there.
 
         Raises: UploadFailed.
+        """
+
+    def keep(self, path: Path, key_of: Callable[[str], str]) -> str:
+        """Stores a file under the key for its SHA-256, which it returns, in hex.
+
+        What is there already need not come again. Raises: UploadFailed.
         """
 
     def fetch(self, key: str, target: Path, max_bytes: int) -> None:

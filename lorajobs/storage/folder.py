@@ -8,13 +8,15 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
+from lorajobs.adapters.digest import sha256_of
 from lorajobs.errors import ConfigError, LoraTooLarge, UploadFailed
 from lorajobs.storage.base import UPLOAD_TYPE, Body, SignedUpload, SignedUrl, within
 from lorajobs.upload_errors import UploadMismatch
@@ -46,21 +48,36 @@ class FolderStore:
         self._public_url = public_url.rstrip("/")
         self._ttl_s = ttl_s
 
-    def put(self, key: str, data: bytes | Path, content_type: str) -> None:
-        """Stores bytes or a file, whole or not at all; readers tell the type by the suffix.
+    def put(self, key: str, data: bytes, content_type: str) -> None:
+        """Stores bytes, whole or not at all; readers tell the type by the suffix.
 
         Raises: UploadFailed.
         """
         self._path(key)
         try:
             with _draft(self._incoming) as draft:
-                if isinstance(data, Path):
-                    shutil.copyfile(data, draft)
-                else:
-                    draft.write_bytes(data)
+                draft.write_bytes(data)
+                _flush(draft)
                 self._name(draft, key)
         except OSError as error:
             raise UploadFailed(f"{key} was not stored: {error.strerror}") from error
+
+    def keep(self, path: Path, key_of: Callable[[str], str]) -> str:
+        """Stores a file under the key for its SHA-256, whole or not at all.
+
+        Raises: UploadFailed.
+        """
+        try:
+            with _draft(self._incoming) as draft, ThreadPoolExecutor(1) as beside:
+                # The disk takes the copy meanwhile, which lasts as long.
+                hashed = beside.submit(sha256_of, path)
+                shutil.copyfile(path, draft)
+                _flush(draft)
+                sha256 = hashed.result()
+                self._name(draft, key_of(sha256))
+        except OSError as error:
+            raise UploadFailed(f"{path.name} was not stored: {error.strerror}") from error
+        return sha256
 
     def fetch(self, key: str, target: Path, max_bytes: int) -> None:
         """Copies an object into the file `target`, which is gone again if that fails.
@@ -139,6 +156,7 @@ class FolderStore:
         try:
             with _draft(self._incoming) as draft:
                 _write(draft, body, int(said.bytes), said.sha256)
+                _flush(draft)
                 self._name(draft, key)
         except OSError as error:
             raise UploadFailed(f"{key} was not stored: {error.strerror}") from error
@@ -162,9 +180,8 @@ class FolderStore:
                 folder.rmdir()
 
     def _name(self, draft: Path, key: str) -> None:
-        """Makes the file the object."""
+        """Makes a file that was flushed the object."""
         target = self._path(key)
-        _flush(draft)
         target.parent.mkdir(parents=True, exist_ok=True)
         draft.replace(target)
 

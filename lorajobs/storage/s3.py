@@ -2,7 +2,7 @@
 
 import base64
 import errno
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from boto3.exceptions import Boto3Error
 from botocore.exceptions import BotoCoreError, ClientError
 
+from lorajobs.adapters.digest import sha256_of
 from lorajobs.errors import ConfigError, LoraTooLarge, UploadFailed
 from lorajobs.settings import Settings
 from lorajobs.storage.base import UPLOAD_TYPE, SignedUpload, SignedUrl, within
@@ -57,22 +58,33 @@ class S3Store:
             else self._client
         )
 
-    def put(self, key: str, data: bytes | Path, content_type: str) -> None:
-        """Stores bytes, or a file in parts, replacing what was there.
+    def put(self, key: str, data: bytes, content_type: str) -> None:
+        """Stores bytes, replacing what was there.
 
         Raises: UploadFailed.
         """
         name = self._prefix + key
         try:
-            if isinstance(data, Path):
-                extra = {"ContentType": content_type}
-                self._client.upload_file(str(data), self._bucket, name, ExtraArgs=extra)
-            else:
-                self._client.put_object(
-                    Bucket=self._bucket, Key=name, Body=data, ContentType=content_type
-                )
-        except (ClientError, BotoCoreError, Boto3Error, OSError) as error:
+            self._client.put_object(
+                Bucket=self._bucket, Key=name, Body=data, ContentType=content_type
+            )
+        except (ClientError, BotoCoreError) as error:
             raise UploadFailed(f"{key} was not stored: {reason(error)}") from error
+
+    def keep(self, path: Path, key_of: Callable[[str], str]) -> str:
+        """Stores a file in parts under the key for its SHA-256, unless it is there.
+
+        Raises: UploadFailed.
+        """
+        extra = {"ContentType": UPLOAD_TYPE}
+        try:
+            sha256 = sha256_of(path)
+            key = key_of(sha256)
+            if not self.exists(key):
+                self._client.upload_file(str(path), self._bucket, self._prefix + key, extra)
+        except (ClientError, BotoCoreError, Boto3Error, OSError) as error:
+            raise UploadFailed(f"{path.name} was not stored: {reason(error)}") from error
+        return sha256
 
     def fetch(self, key: str, target: Path, max_bytes: int) -> None:
         """Copies an object into the file `target`, which is gone again if that fails.

@@ -124,17 +124,15 @@ def test_a_large_file_is_streamed_both_ways(store: ObjectStore, tmp_path: Path) 
 
     tracemalloc.start()
     try:
-        store.put("blobs/large", source, "application/octet-stream")
-        store.fetch("blobs/large", copy, max_bytes=size)
+        sha256 = store.keep(source, "blobs/{}".format)
+        store.fetch(f"blobs/{sha256}", copy, max_bytes=size)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
 
     with source.open("rb") as before, copy.open("rb") as after:
-        assert (
-            hashlib.file_digest(before, "sha256").digest()
-            == hashlib.file_digest(after, "sha256").digest()
-        )
+        found = [hashlib.file_digest(file, "sha256").hexdigest() for file in (before, after)]
+    assert found == [sha256, sha256]
     assert peak < size / 2
 
 
@@ -159,11 +157,20 @@ def test_a_missing_object_is_not_found(store: ObjectStore, tmp_path: Path, key: 
     assert read(store.url(key).url)[0] == 404
 
 
-def test_a_file_that_is_not_there_is_not_stored(store: ObjectStore, tmp_path: Path) -> None:
-    with pytest.raises(UploadFailed, match=r"jobs/1/0.png.*No such file"):
-        store.put("jobs/1/0.png", tmp_path / "missing", PNG)
+def test_a_file_that_is_kept_again_is_there_once(store: ObjectStore, tmp_path: Path) -> None:
+    file, copy = tmp_path / "file", tmp_path / "copy"
+    file.write_bytes(b"weights")
+    first = store.keep(file, "blobs/{}.safetensors".format)
+    assert first == hashlib.sha256(b"weights").hexdigest()
+    assert store.keep(file, "blobs/{}.safetensors".format) == first
 
-    assert not store.exists("jobs/1/0.png")
+    store.fetch(f"blobs/{first}.safetensors", copy, max_bytes=7)
+    assert file.read_bytes() == copy.read_bytes() == b"weights"
+
+
+def test_a_file_that_is_not_there_is_not_stored(store: ObjectStore, tmp_path: Path) -> None:
+    with pytest.raises(UploadFailed, match=r"missing was not stored.*No such file"):
+        store.keep(tmp_path / "missing", "blobs/{}".format)
 
 
 def test_more_than_the_cap_is_refused(store: ObjectStore, tmp_path: Path) -> None:

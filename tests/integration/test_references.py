@@ -1,5 +1,6 @@
 """Adapters that a caller refers to: pinned, kept, or refused."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -204,7 +205,7 @@ def test_a_path_below_a_root_is_kept_as_a_snapshot(place: Place) -> None:
 
 def test_a_store_that_is_down_refuses_the_reference(place: Place) -> None:
     class Down(FolderStore):
-        def put(self, key: str, data: bytes | Path, content_type: str) -> None:
+        def keep(self, path: Path, key_of: Callable[[str], str]) -> str:
             raise UploadFailed("no space left")
 
     objects = Down(place.folder / "objects", "http://127.0.0.1", 60)

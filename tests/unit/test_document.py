@@ -1,6 +1,7 @@
 """The public JSON of a job."""
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -88,7 +89,11 @@ class Signer:
     def url(self, key: str) -> SignedUrl:
         return SignedUrl(f"https://pictures.example/{key}?signed", EXPIRES)
 
-    def put(self, key: str, data: bytes | Path, content_type: str) -> None: ...
+    def put(self, key: str, data: bytes, content_type: str) -> None: ...
+
+    def keep(self, path: Path, key_of: Callable[[str], str]) -> str:
+        return path.name
+
     def fetch(self, key: str, target: Path, max_bytes: int) -> None: ...
 
     def read(self, key: str, max_bytes: int) -> bytes:

@@ -63,7 +63,7 @@ class Away(FolderStore):
     refusals = 3
     on_refusal: Callable[[], None] = staticmethod(lambda: None)
 
-    def put(self, key: str, data: bytes | Path, content_type: str) -> None:
+    def put(self, key: str, data: bytes, content_type: str) -> None:
         if self.refusals:
             self.refusals -= 1
             self.on_refusal()

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from lorajobs.adapters import digest
 from lorajobs.adapters.cache import DiskCache
+from lorajobs.adapters.digest import BLOCK_BYTES, BLOCKS, mark_of, sample_of, sha256_of
 from lorajobs.errors import LoraFetchFailed, LoraInvalidFile, LoraPickle, LoraTooLarge
 from tests.lora_files import lora
 
@@ -122,6 +124,65 @@ def test_a_change_that_keeps_size_and_times_is_found(cache: DiskCache, tmp_path:
         file.seek(-1, os.SEEK_END)
         file.write(b"?")
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert read(cache, source) == DATA
+    assert source.asked == 2
+
+
+def test_a_change_between_the_sampled_blocks_is_found(
+    tmp_path: Path,
+) -> None:
+    data = lora(rank=1 << 16)
+    sha256, cache = hashlib.sha256(data).hexdigest(), DiskCache(tmp_path / "cache", len(data))
+    assert len(data) > 2 * BLOCKS * BLOCK_BYTES
+    source = Source(data)
+    with cache.ensure(sha256, len(data), source, "x") as held:
+        path, sample, before = held.path, sample_of(held.path), held.path.stat()
+    with path.open("r+b") as file:
+        file.seek(BLOCK_BYTES + 1)
+        file.write(b"?")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert sample_of(path) == sample
+    with cache.ensure(sha256, len(data), source, "x") as held:
+        assert held.path.read_bytes() == data
+    assert source.asked == 2
+
+
+def test_all_processes_hash_a_file_once_until_the_machine_is_restarted(
+    cache: DiskCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed: list[Path] = []
+
+    def counted(path: Path) -> str:
+        hashed.append(path)
+        return sha256_of(path)
+
+    monkeypatch.setattr("lorajobs.adapters.cache.sha256_of", counted)
+    source = Source(DATA)
+    assert read(cache, source) == DATA
+    assert [path.suffix for path in hashed] == [".part"]
+    # Uses of another process, which write on the label too.
+    for _ in range(3):
+        assert read(DiskCache(tmp_path / "cache", 1 << 20), source) == DATA
+    assert len(hashed) == 1
+    monkeypatch.setattr(digest, "start", lambda: b"after a restart ")
+    for _ in range(2):
+        assert read(DiskCache(tmp_path / "cache", 1 << 20), source) == DATA
+    assert [path.suffix for path in hashed] == [".part", ".safetensors"]
+    assert source.asked == 1
+
+
+def test_what_a_crash_of_the_machine_left_is_fetched_again(
+    cache: DiskCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = Source(DATA)
+    read(cache, source)
+    path = tmp_path / "cache" / f"{SHA256}.safetensors"
+    mark = mark_of(path)
+    path.write_bytes(bytes(len(DATA)))
+    # The file system has everything of it but its content.
+    monkeypatch.setattr(
+        "lorajobs.adapters.cache.mark_of", lambda _: mark[:-16] + b"after a restart "
+    )
     assert read(cache, source) == DATA
     assert source.asked == 2
 
