@@ -90,16 +90,17 @@ class Stack:
                 process.send_signal(signal.SIGTERM)
                 process.wait(END_S)
 
-    def run(self, wish: Wish) -> tuple[float, Document]:
-        """One job on its own: seconds from its submit to the answer with URLs, and that.
+    def run(self, wish: Wish) -> tuple[float, float, Document]:
+        """One job on its own: seconds from its submit to its claim and to the answer, and that.
 
         Raises: RuntimeError if it did not succeed.
         """
-        begun = time.perf_counter()
+        begun, since = time.time(), time.perf_counter()
         job = self._client.submit(self._bed.body(wish), wait_s=WAIT_S)
-        took = time.perf_counter() - begun
+        took = time.perf_counter() - since
         self.seen |= {wish.adapter} - {""}
-        return took, self._succeeded(job)
+        self._succeeded(job)
+        return unix(job["started_at"]) - begun, took, job
 
     def burst(self, wishes: Sequence[Wish]) -> Burst:
         """Submits all jobs, then waits for them.

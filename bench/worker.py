@@ -145,11 +145,11 @@ class Measured:
 
     def _answer(self, running: Stack, need: str, adapter: str, base: str = BASE) -> Answer:
         wish = self._bed.wish(adapter, self._bed.scale.pixels[0], base)
-        took, job = running.run(wish)
+        claimed, took, job = running.run(wish)
         is_same = need == "loaded" or not adapter
         if job["metrics"]["swapped"] == is_same:
             raise RuntimeError(f"{need}: the adapter was changed, or was not: {job['metrics']}")
-        return Answer(need, took, job)
+        return Answer(need, claimed, took, job)
 
     def _burst(self, running: Stack, size: int) -> None:
         wishes = self._bed.wishes(self._bed.scale.jobs, size)

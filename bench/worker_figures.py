@@ -99,9 +99,10 @@ class Row(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """One job on its own: what it needed, seconds from submit to URL, its document."""
+    """One job on its own: what it needed, seconds from submit to claim and URL, its document."""
 
     need: str
+    claimed: float
     took: float
     job: Document
 
@@ -194,10 +195,12 @@ def answers(found: Sequence[Answer], brought: Sequence[float]) -> Part:
             "count": len(some),
             "p50_s": round(quantile([a.took for a in some], 0.5), 4),
             "p95_s": round(quantile([a.took for a in some], 0.95), 4),
+            "claim_s": round(quantile([a.claimed for a in some], 0.5), 4),
             **{name: _metric(some, name) for name in ("base_s", "fetch_s", "swap_s", "generate_s")},
         }
         cells.append((need, *map(str, f.values())))
-    columns = ("adapter", "jobs", "p50 s", "p95 s", "base s", "fetch s", "swap s", "generate s")
+    parts = ("to the claim s", "base s", "fetch s", "swap s", "generate s")
+    columns = ("adapter", "jobs", "p50 s", "p95 s", *parts)
     return Part("One job at a time, from submit to URL", columns, cells, figures)
 
 
@@ -219,9 +222,11 @@ def goals(figures: Mapping[str, Any], pixels: int) -> Sequence[Goal]:
             what = f"an adapter adds in its worker, {need}, p50, ms"
             found.append(at_most(what, round(1000 * added, 1), most))
     if unseen := figures.get("answer_unseen"):
-        added = 1000 * (unseen["p50_s"] - figures["answer_loaded"]["p50_s"])
-        beyond = round(added - figures["copy_and_hash"]["p50_ms"], 1)
-        what = "an unseen adapter adds, beyond copying and hashing its file, p50, ms"
+        added = _worked(unseen) - _worked(figures["answer_loaded"])
+        # Before it is claimed the API has the file.
+        added += unseen["claim_s"] - figures["answer_loaded"]["claim_s"]
+        beyond = round(1000 * added - figures["copy_and_hash"]["p50_ms"], 1)
+        what = "an unseen adapter adds until its picture, beyond copying and hashing it, p50, ms"
         found.append(at_most(what, beyond, MOST_BEYOND_MS))
     if first := figures.get("answer_first_of_the_next"):
         took = round(figures["starts"]["warm_again_s"] + first["p50_s"], 1)
