@@ -79,8 +79,7 @@ class Measured:
                 for size in self._bed.scale.pixels:
                     self._burst(running, size)
         if found:
-            brought = [self._bed.bring(name) for name in self._bed.names]
-            self._add(answers(found, brought))
+            self._add(answers(found, self._bed.bring))
         self._started(starts)
 
     def on_gpus(self, counts: Sequence[int]) -> None:
