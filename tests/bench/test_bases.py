@@ -21,6 +21,7 @@ def test_each_way_is_measured_and_nothing_differs_afterwards(tmp_path: Path) -> 
         "read the files",
         "load it, never to be parked",
         "load it, to be parked",
+        "the same for the first time",
         "U-Net from host memory",
         "whole base from host memory",
         "the same, the device freed before",
