@@ -9,6 +9,8 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 _FORMAT = struct.Struct("<qdqd")
+#: Bytes for the mark, in front: a label that was lost has one before it has a record again.
+_MARK_ROOM = 64
 
 
 class Record(NamedTuple):
@@ -91,20 +93,20 @@ class Label(Releasable):
 
     def write(self, record: Record, now: float) -> None:
         """Says that the adapter was used or wanted now, Unix seconds."""
-        os.pwrite(self._descriptor, _FORMAT.pack(*record), 0)
+        os.pwrite(self._descriptor, _FORMAT.pack(*record), _MARK_ROOM)
         os.utime(self._descriptor, (now, now))
 
     def read(self) -> Record | None:
         """What it says; None if nothing yet."""
-        return _unpacked(os.pread(self._descriptor, _FORMAT.size, 0))
+        return _unpacked(os.pread(self._descriptor, _MARK_ROOM + _FORMAT.size, 0))
 
     def mark(self, mark: bytes) -> None:
-        """Says that the adapter was hashed, and by what it is known since."""
-        os.pwrite(self._descriptor, mark, _FORMAT.size)
+        """Says that the adapter was hashed, and by what it is known since, up to 64 bytes."""
+        os.pwrite(self._descriptor, mark, 0)
 
     def is_marked(self, mark: bytes) -> bool:
         """True if this was said of the adapter last."""
-        return os.pread(self._descriptor, len(mark), _FORMAT.size) == mark
+        return os.pread(self._descriptor, len(mark), 0) == mark
 
     def remove(self) -> None:
         """Removes the label of an adapter that is gone; only for who holds it alone."""
@@ -120,7 +122,8 @@ def peek(path: Path) -> Record | None:
 
 
 def _unpacked(raw: bytes) -> Record | None:
-    return Record(*_FORMAT.unpack_from(raw)) if len(raw) >= _FORMAT.size else None
+    whole = len(raw) == _MARK_ROOM + _FORMAT.size
+    return Record(*_FORMAT.unpack_from(raw, _MARK_ROOM)) if whole else None
 
 
 def _is_at(path: Path, descriptor: int) -> bool:

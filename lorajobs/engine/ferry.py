@@ -91,8 +91,11 @@ def bring(models: Iterable[torch.nn.Module], device: torch.device) -> None:
 
     def carry(load: Sequence[Part]) -> None:
         boat = boats.get()
-        boat.carry(load)
-        boats.put(boat)
+        try:
+            boat.carry(load)
+        finally:
+            # Whoever waits for it would wait for ever.
+            boats.put(boat)
 
     _each(pairs, carry, BOATS)
     for target, tensor in pairs:

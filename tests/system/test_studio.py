@@ -95,16 +95,19 @@ def test_a_job_is_canceled_and_its_place_is_told(studio: Visitor, running: Line)
     expect(second.locator("header .chip")).to_have_text("canceled")
     first = page.locator(f'[data-job="{first_id}"]')
     expect(first.locator("[data-part=stage]")).to_contain_text("of 100")
-    # What the API answers arrives after the job's last event.
-    late: list[tuple[Route, APIResponse]] = []
-    page.route("**/cancel", lambda route: late.append((route, route.fetch())))
-    first.get_by_role("button", name="Cancel").click()
-    expect(first.locator("header .chip")).to_have_text("canceled")
-    assert job_of(running, first)["status"] == "canceled"
-    ((route, answer),) = late
-    assert answer.json()["status"] == "running"
+    answers: list[APIResponse] = []
+
+    def late(route: Route) -> None:
+        """What the API answers arrives after the job's last event."""
+        answers.append(route.fetch())
+        expect(first.locator("header .chip")).to_have_text("canceled")
+        route.fulfill(response=answers[0])
+
+    page.route("**/cancel", late)
     with page.expect_request_finished(lambda request: request.url.endswith("/cancel")):
-        route.fulfill(response=answer)
+        first.get_by_role("button", name="Cancel").click()
+    assert [answer.json()["status"] for answer in answers] == ["running"]
+    assert job_of(running, first)["status"] == "canceled"
     # Also after a reload: the browser knows its jobs.
     for look_again in (lambda: None, page.reload):
         look_again()

@@ -7,6 +7,8 @@ import pytest
 from lorajobs.adapters import digest
 from lorajobs.adapters.cache import DiskCache
 from lorajobs.adapters.digest import BLOCK_BYTES, BLOCKS, mark_of, sample_of, sha256_of
+from lorajobs.adapters.disk_tier import COST_S
+from lorajobs.adapters.label import peek
 from lorajobs.errors import LoraFetchFailed, LoraInvalidFile, LoraPickle, LoraTooLarge
 from tests.lora_files import lora
 
@@ -185,6 +187,19 @@ def test_what_a_crash_of_the_machine_left_is_fetched_again(
     )
     assert read(cache, source) == DATA
     assert source.asked == 2
+
+
+def test_an_adapter_whose_label_was_lost_is_worth_what_others_are(
+    cache: DiskCache, tmp_path: Path
+) -> None:
+    source, label = Source(DATA), tmp_path / "cache" / "locks" / SHA256
+    read(cache, source)
+    label.unlink()
+    assert read(cache, source) == DATA
+    record = peek(label)
+    assert record is not None
+    assert (record.size, record.cost, record.uses) == (len(DATA), COST_S, 1)
+    assert source.asked == 1
 
 
 def test_another_time_alone_is_no_damage(cache: DiskCache, tmp_path: Path) -> None:
