@@ -60,6 +60,9 @@ class Bases:
             self._model, self._engine = model, returned or self._open_engine(model)
             took_s, placement = time.monotonic() - begun, self._engine.placement()
             self._keep_within_budget()
+            if not gc.get_freeze_count():
+                # One was closed, so the collector looks at what the others are made of again.
+                gc.freeze()
             self._say_base(model, took_s, placement, [*self._parked])
             event = "base returned" if returned else "base loaded"
             logs.step(event, base=model, load_ms=logs.ms(took_s), placement=placement)
@@ -140,12 +143,8 @@ class Bases:
     def _keep_within_budget(self) -> None:
         used = self._engine.footprint() if self._engine else 0
         used += sum(engine.footprint() for engine in self._parked.values())
-        if used <= self._parked_bytes or not self._parked:
-            return
         while self._parked and used > self._parked_bytes:
             model, engine = self._parked.popitem(last=False)
             used -= engine.footprint()
             engine.close()
             log.info("the base %s is no longer parked: LORAJOBS_PARKED_MB is short", model)
-        # Closing lets the collector look at what the others are made of again.
-        gc.freeze()

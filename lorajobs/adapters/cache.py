@@ -234,11 +234,12 @@ def _full_disk_named(name: str) -> Iterator[None]:
 def _is_whole(label: Label, path: Path, wanted: _Wanted) -> bool:
     # Before the bytes: a file that changes in between is marked as it was.
     mark = mark_of(path)
-    if label.is_marked(mark):
-        return True
-    if path.stat().st_size == wanted.bytes and sha256_of(path) == wanted.sha256:
-        label.mark(mark)
-        return True
+    if path.stat().st_size == wanted.bytes:
+        if label.is_marked(mark):
+            return True
+        if sha256_of(path) == wanted.sha256:
+            label.mark(mark)
+            return True
     log.warning("%s: its file on the disk is damaged and fetched again", wanted.name)
     return False
 

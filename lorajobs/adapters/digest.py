@@ -3,6 +3,7 @@
 import hashlib
 import os
 import struct
+import subprocess
 import zlib
 from functools import cache
 from pathlib import Path
@@ -12,7 +13,8 @@ BLOCK_BYTES = 4096
 BLOCKS = 64
 #: Size, inode, times of content and of state in ns, sample, start of the machine.
 _MARK = struct.Struct("<QQqqL16s")
-_START = Path("/proc/sys/kernel/random/boot_id")
+#: Of Linux; macOS is asked.
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
 def sha256_of(path: Path) -> str:
@@ -24,13 +26,13 @@ def sha256_of(path: Path) -> str:
 def mark_of(path: Path) -> bytes:
     """What stays the same for as long as a file that was hashed need not be hashed again.
 
-    It is another after each write, however that keeps size and times, and after each start of the
-    machine, whose end may have left anything of a file that was just written.
+    It is another after each write that is not within milliseconds of the last, however that keeps
+    size and times, and after each start of the machine, whose end may have left anything.
     Raises: FileNotFoundError.
     """
     stat = path.stat()
     times = stat.st_mtime_ns, stat.st_ctime_ns
-    return _MARK.pack(stat.st_size, stat.st_ino, *times, sample_of(path), start())
+    return _MARK.pack(stat.st_size, stat.st_ino, *times, sample_of(path), boot())
 
 
 def sample_of(path: Path) -> int:
@@ -50,9 +52,16 @@ def sample_of(path: Path) -> int:
 
 
 @cache
-def start() -> bytes:
+def boot() -> bytes:
     """16 bytes, others after each start of the machine; where none tell it, those of a process."""
     try:
-        return UUID(_START.read_text().strip()).bytes
-    except (OSError, ValueError):
+        return UUID(_told().strip()).bytes
+    except (OSError, ValueError, subprocess.SubprocessError):
         return uuid4().bytes
+
+
+def _told() -> str:
+    if _BOOT.exists():
+        return _BOOT.read_text()
+    command = ["sysctl", "-n", "kern.bootsessionuuid"]
+    return subprocess.run(command, capture_output=True, check=True, text=True, timeout=5).stdout

@@ -2,12 +2,13 @@
 
 import logging
 import time
+from collections import OrderedDict
 from collections.abc import Sequence
 
 from lorajobs.adapters.cache import Held
 from lorajobs.adapters.card import Card
 from lorajobs.adapters.folder import Trust
-from lorajobs.adapters.probe import Probe
+from lorajobs.adapters.probe import REMEMBERED, Probe
 from lorajobs.adapters.records import Records
 from lorajobs.adapters.reference import PathReference, Reference, parse
 from lorajobs.adapters.registry import LoraRecord, LoraRegistry
@@ -57,6 +58,8 @@ class Library:
         self._records = Records(catalog, registry)
         self._resolver = Resolver(settings, objects)
         self._probe = Probe(self._resolver)
+        #: callers' paths by reference and weight name: a file that is as it was is not read again
+        self._callers: OrderedDict[tuple[str, str | None], Resolved] = OrderedDict()
 
     def find(self, lora_id: str, caller: Caller = NOBODY) -> LoraRecord | None:
         """The adapter that is configured or registered under this id and there for the caller.
@@ -144,10 +147,19 @@ class Library:
         def base_rule(card: Card | None, where: str) -> str | None:
             return card.require(base.names, where) if card else None
 
-        source = parse(reference)
-        return self._resolver.resolve(
-            reference, source, weight_name, Trust.CALLER, base_rule
-        ).adapter
+        source, key = parse(reference), (reference, weight_name)
+        state = None
+        if isinstance(source, PathReference):
+            state = self._resolver.state(reference, source, weight_name, Trust.CALLER)
+            known = self._callers.get(key)
+            if known and known.state == state:
+                return known.adapter
+        found = self._resolver.resolve(reference, source, weight_name, Trust.CALLER, base_rule)
+        if state:
+            self._callers[key] = found
+            if len(self._callers) > REMEMBERED:
+                self._callers.popitem(last=False)
+        return found.adapter
 
     def require_fit(self, adapter: Adapter, base: ModelEntry) -> None:
         """Refuses what its header shows to be no adapter for this base.

@@ -42,7 +42,7 @@ class Block:
         else:
             finalize(self, _unpin, address).atexit = False
             took_s = time.monotonic() - begun
-            log.info("%.2f GB of host memory pinned in %.2f s", len(self.bytes) / 1e9, took_s)
+            log.debug("%.2f GB of host memory pinned in %.2f s", len(self.bytes) / 1e9, took_s)
 
 
 def _unpin(address: int) -> None:

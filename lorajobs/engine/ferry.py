@@ -57,7 +57,6 @@ class Boat:
 
 def copy_all(pairs: Iterable[Pair]) -> None:
     """Copies each second tensor into the first, of the same form; both lie in host memory."""
-
     rows = []
     for target, source in pairs:
         if target.is_contiguous() and source.is_contiguous():
@@ -114,6 +113,8 @@ def _loads(pairs: Iterable[Pair]) -> Iterator[Sequence[Part]]:
     size = 0
     for target, source in pairs:
         place, content = _bytes(target), _bytes(source)
+        if len(place) != len(content):
+            raise ValueError(f"{len(content)} bytes do not fit into {len(place)}")
         for start in range(0, len(content), LOAD):
             part = Part(place[start : start + LOAD], content[start : start + LOAD])
             if size + len(part.source) > LOAD:

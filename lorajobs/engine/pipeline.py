@@ -165,7 +165,10 @@ class DiffusersEngine:
         self._device = pick_device(settings.device)
         if self._device.type == "cpu":
             torch.set_num_threads(settings.torch_threads)
-        # What is here already needs no look while thousands of modules are made.
+        # What is here already needs no look while thousands of modules are made; what jobs on the
+        # base before left behind may hold the device's memory.
+        if gc.get_freeze_count():
+            gc.collect()
         gc.freeze()
         pipe = load_pipeline(entry, settings, self._device)
         self._stay = self._garage.admit(pipe, entry) if self._garage else None

@@ -76,7 +76,7 @@ class FolderStore:
                 sha256 = hashed.result()
                 self._name(draft, key_of(sha256))
         except OSError as error:
-            raise UploadFailed(f"{path.name} was not stored: {error.strerror}") from error
+            raise UploadFailed(f"the file was not stored: {error.strerror}") from error
         return sha256
 
     def fetch(self, key: str, target: Path, max_bytes: int) -> None:

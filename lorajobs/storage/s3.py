@@ -83,7 +83,7 @@ class S3Store:
             if not self.exists(key):
                 self._client.upload_file(str(path), self._bucket, self._prefix + key, extra)
         except (ClientError, BotoCoreError, Boto3Error, OSError) as error:
-            raise UploadFailed(f"{path.name} was not stored: {reason(error)}") from error
+            raise UploadFailed(f"the file was not stored: {reason(error)}") from error
         return sha256
 
     def fetch(self, key: str, target: Path, max_bytes: int) -> None:

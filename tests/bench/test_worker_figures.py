@@ -3,7 +3,7 @@
 import pytest
 
 from bench.turns import Span, Turn
-from bench.worker_figures import Row, panels, scaling, throughput
+from bench.worker_figures import Answer, Row, answers, goals, panels, scaling, throughput
 
 
 def turn(seed: int, begin: float, gb: float = 1.0) -> Turn:
@@ -21,6 +21,28 @@ TWO = Row(
     [0.1] * 7,
     None,
 )
+
+
+def answer(need: str, claimed: float, fetch: float, took: float = 9.0) -> Answer:
+    metrics = {"base_s": 0.0, "fetch_s": fetch, "swap_s": 0.5, "generate_s": 1.0}
+    return Answer(need, claimed, took, {"input": {"loras": [{"id": need}]}, "metrics": metrics})
+
+
+def test_what_an_unseen_adapter_adds_is_beyond_its_own_copy_and_hash() -> None:
+    found = [
+        *(answer("loaded", 0.1, 0.0) for _ in range(3)),
+        answer("unseen", 1.1, 0.25),
+        answer("disk", 0.1, 0.05, took=20.0),
+    ]
+    part = answers(found, {"unseen": 1.0}.__getitem__)
+    assert part.figures["answer_unseen"]["copy_and_hash_p50_ms"] == 1000
+    # 1 s until its claim and 0.25 in the worker more than the loaded one.
+    assert part.figures["answer_unseen"]["beyond_p50_ms"] == pytest.approx(250)
+    met = {goal.what.partition(",")[0]: goal.met for goal in goals(part.figures, 64)}
+    assert met == {
+        "an adapter adds in its worker": True,
+        "an unseen adapter adds until its picture": False,
+    }
 
 
 def test_each_device_has_its_own_work_and_gaps() -> None:

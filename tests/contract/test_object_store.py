@@ -157,7 +157,7 @@ def test_a_missing_object_is_not_found(store: ObjectStore, tmp_path: Path, key: 
     assert read(store.url(key).url)[0] == 404
 
 
-def test_a_file_that_is_kept_again_is_there_once(store: ObjectStore, tmp_path: Path) -> None:
+def test_a_file_that_is_kept_again_is_there_as_before(store: ObjectStore, tmp_path: Path) -> None:
     file, copy = tmp_path / "file", tmp_path / "copy"
     file.write_bytes(b"weights")
     first = store.keep(file, "blobs/{}.safetensors".format)
@@ -169,7 +169,7 @@ def test_a_file_that_is_kept_again_is_there_once(store: ObjectStore, tmp_path: P
 
 
 def test_a_file_that_is_not_there_is_not_stored(store: ObjectStore, tmp_path: Path) -> None:
-    with pytest.raises(UploadFailed, match=r"missing was not stored.*No such file"):
+    with pytest.raises(UploadFailed, match=r"the file was not stored: .*No such file"):
         store.keep(tmp_path / "missing", "blobs/{}".format)
 
 

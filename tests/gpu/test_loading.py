@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from lorajobs.catalog import ModelEntry
+from lorajobs.engine import ferry
 from lorajobs.engine.garage import Garage
 from lorajobs.engine.loading import models_of
 from lorajobs.engine.pipeline import DiffusersEngine
@@ -21,6 +22,13 @@ pytestmark = pytest.mark.gpu
 SETTINGS = Settings(device="cuda", host_cache_mb=64, parked_mb=1024)
 
 
+@pytest.fixture(params=[None, 10_000])
+def load(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of these small bases in one load, or far more loads than boats."""
+    if request.param:
+        monkeypatch.setattr(ferry, "LOAD", request.param)
+
+
 def tensors(pipe: diffusers.DiffusionPipeline) -> Mapping[str, torch.Tensor]:
     """All parameters and buffers, by component and path."""
     return {
@@ -30,6 +38,7 @@ def tensors(pipe: diffusers.DiffusionPipeline) -> Mapping[str, torch.Tensor]:
     }
 
 
+@pytest.mark.usefixtures("load")
 @pytest.mark.parametrize("parked", [False, True])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("family", [*FAMILIES])
@@ -50,3 +59,18 @@ def test_every_tensor_is_the_files(family: str, dtype: str, parked: bool, tmp_pa
             assert torch.equal(tensor.cpu(), expected[name]), name
     finally:
         engine.close()
+
+
+def test_a_copy_that_fails_ends_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ferry, "LOAD", 1000)
+    model = torch.nn.Linear(1000, 100)
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+
+    def breaks(self: ferry.Boat, load: object) -> None:
+        raise RuntimeError("lost")
+
+    monkeypatch.setattr(ferry.Boat, "carry", breaks)
+    with pytest.raises(RuntimeError, match="lost"):
+        ferry.bring([model], torch.device("cuda"))
+    for parameter, content in zip(model.parameters(), before, strict=True):
+        assert torch.equal(parameter, content)

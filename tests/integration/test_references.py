@@ -203,6 +203,21 @@ def test_a_path_below_a_root_is_kept_as_a_snapshot(place: Place) -> None:
     assert fetched(place.library(machine="worker"), adapter) == lora(1.0)
 
 
+def test_a_path_is_read_again_only_after_it_changed(place: Place) -> None:
+    path = write(place.loras, {"x.safetensors": lora(1.0)}) / "x.safetensors"
+    library = place.library()
+    first = library.resolve(str(path), place.sdxl, None)
+    snapshot = place.folder / "objects" / "adapters" / f"{first.sha256}.safetensors"
+    stored = snapshot.stat()
+    assert library.resolve(str(path), place.sdxl, None) == first
+    assert snapshot.stat() == stored
+    path.write_bytes(lora(2.0))
+    second = library.resolve(str(path), place.sdxl, None)
+    assert fetched(library, second) == lora(2.0)
+    with pytest.raises(PathNotAllowed):
+        place.library(lora_roots=()).resolve(str(path), place.sdxl, None)
+
+
 def test_a_store_that_is_down_refuses_the_reference(place: Place) -> None:
     class Down(FolderStore):
         def keep(self, path: Path, key_of: Callable[[str], str]) -> str:

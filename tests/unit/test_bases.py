@@ -144,6 +144,15 @@ def test_those_not_used_for_longest_are_closed_once_the_budget_is_short() -> Non
     assert gc.get_freeze_count() > 0
 
 
+def test_what_a_parked_base_is_made_of_is_not_looked_at_after_another_was_closed() -> None:
+    shelf = Shelf(TWO)
+    shelf.sizes["beside"] = 0
+    for model in ("a", "beside", "a"):
+        shelf.bases.engine(model)
+    assert shelf.opened == ["a", "beside"]
+    assert gc.get_freeze_count() > 0
+
+
 def test_one_that_takes_it_all_leaves_no_room_and_a_larger_one_is_never_parked() -> None:
     shelf = Shelf(TWO)
     shelf.sizes = {"b": 2, "c": 3}

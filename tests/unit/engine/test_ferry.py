@@ -49,5 +49,6 @@ def test_what_is_no_row_of_bytes_comes_over_too() -> None:
 
 
 def test_what_does_not_fit_is_refused() -> None:
-    with pytest.raises(ValueError, match="broadcast"):
-        copy_all([(torch.zeros(2), torch.zeros(3))])
+    for sizes in ((2, 3), (3, 2), (3, 1)):
+        with pytest.raises(ValueError, match="do not fit"):
+            copy_all([(torch.zeros(sizes[0]), torch.zeros(sizes[1]))])
