@@ -17,7 +17,9 @@ from bench.report import Goal, Part, at_least, at_most, median, show, show_goals
 from bench.speeds import FULL, SMALL, Bed, Scale
 from lorajobs.catalog import ModelEntry
 from lorajobs.engine.berth import Berth, Cargo
+from lorajobs.engine.ferry import tensors_of
 from lorajobs.engine.garage import Garage
+from lorajobs.engine.loading import models_of
 from lorajobs.engine.pipeline import DiffusersEngine
 from lorajobs.engine.slab import Slab
 
@@ -184,10 +186,7 @@ class Bases:
 
 def tensors(engine: DiffusersEngine) -> Iterator[torch.Tensor]:
     """All parameters and buffers."""
-    for part in engine._pipe.components.values():
-        if isinstance(part, torch.nn.Module):
-            yield from part.parameters()
-            yield from part.buffers()
+    return tensors_of(models_of(engine._pipe).values())
 
 
 def same(one: torch.Tensor, other: torch.Tensor) -> bool:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lorajobs.engine.arena import Arena, Group, Stack, stacks
 from lorajobs.engine.block import Block
-from lorajobs.engine.ferry import Pair, copy_all
+from lorajobs.engine.ferry import Pair, copy_all, is_plain, tensors_of
 from lorajobs.engine.slab import Slab, within
 
 #: Every stack, and whatever else had memory of its own, begins at a multiple of this, bytes.
@@ -39,7 +39,7 @@ class Cargo:
         """`adapted` are those of the models whose weights adapters change; nothing is moved."""
         self.stacks = stacks({name: models[name] for name in adapted})
         stacked = {id(m.weight) for stack in self.stacks for m in stack.modules.values()}
-        self.loose = _loose(t for t in _tensors(models) if id(t) not in stacked)
+        self.loose = _loose(t for t in tensors_of(models.values()) if id(t) not in stacked)
         sizes = [_up(stack.nbytes) for stack in self.stacks]
         #: of the stacks, which lie at the front, and of all
         self.stacked = sum(sizes)
@@ -132,18 +132,12 @@ class Berth:
 
 def why_not_movable(models: Mapping[str, torch.nn.Module]) -> str | None:
     """Why these models' tensors cannot be moved about as bytes; None if they can."""
-    for tensor in _tensors(models):
-        if type(tensor) not in (Tensor, torch.nn.Parameter) or tensor.layout != torch.strided:
+    for tensor in tensors_of(models.values()):
+        if not is_plain(tensor):
             return f"it has tensors of the kind {type(tensor).__name__}"
         if tensor.device.type != "cpu":
             return f"it has tensors on {tensor.device}"
     return None
-
-
-def _tensors(models: Mapping[str, torch.nn.Module]) -> Iterator[Tensor]:
-    for model in models.values():
-        yield from model.parameters()
-        yield from model.buffers()
 
 
 def _laid(stack: Stack, block: Tensor) -> Tensor:

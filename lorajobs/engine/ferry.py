@@ -7,7 +7,6 @@ the speed at which a GPU takes it.
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import chain
 from queue import SimpleQueue
 from typing import NamedTuple
 
@@ -79,9 +78,8 @@ def bring(models: Iterable[torch.nn.Module], device: torch.device) -> None:
     """
     if device.type != "cuda":
         return
-    found = chain.from_iterable(chain(m.parameters(), m.buffers()) for m in models)
-    tensors = [*{id(tensor): tensor for tensor in found if _is_plain(tensor)}.values()]
-    pairs = [(torch.empty_like(tensor, device=device), tensor) for tensor in tensors]
+    found = {id(tensor): tensor for tensor in tensors_of(models) if _is_row(tensor)}.values()
+    pairs = [(torch.empty_like(tensor, device=device), tensor) for tensor in found]
     # Other streams write into this memory than had it before.
     torch.cuda.synchronize(device)
     boats = SimpleQueue[Boat]()
@@ -99,6 +97,18 @@ def bring(models: Iterable[torch.nn.Module], device: torch.device) -> None:
     _each(pairs, carry, BOATS)
     for target, tensor in pairs:
         tensor.data = target
+
+
+def tensors_of(models: Iterable[torch.nn.Module]) -> Iterator[Tensor]:
+    """All parameters and buffers; what two models share comes twice."""
+    for model in models:
+        yield from model.parameters()
+        yield from model.buffers()
+
+
+def is_plain(tensor: Tensor) -> bool:
+    """True of a tensor that is its bytes, and no more than these."""
+    return type(tensor) in (Tensor, torch.nn.Parameter) and tensor.layout == torch.strided
 
 
 def _each(pairs: Iterable[Pair], carry: Callable[[Sequence[Part]], None], threads: int) -> None:
@@ -136,9 +146,7 @@ def _bytes(tensor: Tensor) -> Tensor:
     return tensor.detach().view(-1).view(torch.uint8)
 
 
-def _is_plain(tensor: Tensor) -> bool:
-    """True of a tensor that is its bytes, in host memory and in their order."""
-    is_known = type(tensor) in (Tensor, torch.nn.Parameter) and tensor.layout == torch.strided
-    return (
-        is_known and tensor.device.type == "cpu" and tensor.is_contiguous() and tensor.numel() > 0
-    )
+def _is_row(tensor: Tensor) -> bool:
+    """True of a tensor whose bytes follow each other in host memory."""
+    is_here = is_plain(tensor) and tensor.device.type == "cpu"
+    return is_here and tensor.is_contiguous() and tensor.numel() > 0

@@ -12,6 +12,7 @@ import torch
 
 from lorajobs.catalog import ModelEntry
 from lorajobs.engine.base import LocalAdapter
+from lorajobs.engine.loading import models_of
 from lorajobs.engine.pipeline import DiffusersEngine
 from lorajobs.engine.random_lora import random_lora
 from lorajobs.settings import Settings
@@ -45,10 +46,9 @@ class TrialEngine(DiffusersEngine):
     def fingerprint(self) -> str:
         """What the base's own weights hash to now, whatever adapter is in them."""
         digest = hashlib.sha256()
-        for name, part in sorted(self._pipe.components.items()):
-            if isinstance(part, torch.nn.Module):
-                digest.update(name.encode())
-                _hash(part.state_dict(), digest)
+        for name, model in sorted(models_of(self._pipe).items()):
+            digest.update(name.encode())
+            _hash(model.state_dict(), digest)
         return digest.hexdigest()
 
 

@@ -169,8 +169,15 @@ def test_a_file_that_is_kept_again_is_there_as_before(store: ObjectStore, tmp_pa
 
 
 def test_a_file_that_is_not_there_is_not_stored(store: ObjectStore, tmp_path: Path) -> None:
+    named: list[str] = []
+
+    def key_of(sha256: str) -> str:
+        named.append(sha256)
+        return f"blobs/{sha256}"
+
     with pytest.raises(UploadFailed, match=r"the file was not stored: .*No such file"):
-        store.keep(tmp_path / "missing", "blobs/{}".format)
+        store.keep(tmp_path / "missing", key_of)
+    assert not named
 
 
 def test_more_than_the_cap_is_refused(store: ObjectStore, tmp_path: Path) -> None:

@@ -107,8 +107,11 @@ def test_a_wrong_secret_fails_the_upload(s3: S3Server, tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_bytes(b"data")
 
-    for send in (lambda: store.put("0.png", b"data", PNG), lambda: store.keep(file, str)):
-        with pytest.raises(UploadFailed, match=r"was not stored: .*(Signature|denies)") as caught:
+    for send, reason in (
+        (lambda: store.put("jobs/1/0.png", b"data", PNG), r"0\.png.*SignatureDoesNotMatch"),
+        (lambda: store.keep(file, str), "the file was not stored: S3 denies access"),
+    ):
+        with pytest.raises(UploadFailed, match=reason) as caught:
             send()
         assert caught.value.retryable
         assert s3.access_key not in caught.value.detail
@@ -124,8 +127,12 @@ def test_a_wrong_secret_fails_the_upload(s3: S3Server, tmp_path: Path) -> None:
 def test_a_missing_bucket_is_named(s3: S3Server, tmp_path: Path) -> None:
     store = S3Store(Settings(**s3.settings | {"s3_bucket": "no-such-bucket"}))
 
-    with pytest.raises(UploadFailed, match="NoSuchBucket"):
-        store.put("0.png", b"data", PNG)
+    file = tmp_path / "file"
+    file.write_bytes(b"data")
+
+    for send in (lambda: store.put("0.png", b"data", PNG), lambda: store.keep(file, str)):
+        with pytest.raises(UploadFailed, match="NoSuchBucket"):
+            send()
     with pytest.raises(FileNotFoundError, match=r"s3://no-such-bucket/0\.png"):
         store.fetch("0.png", tmp_path / "copy", max_bytes=10)
 

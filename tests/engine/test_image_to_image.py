@@ -11,6 +11,8 @@ from diffusers.pipelines.auto_pipeline import AUTO_IMAGE2IMAGE_PIPELINES_MAPPING
 from PIL import Image, ImageDraw
 
 from lorajobs.catalog import DEMO, ModelEntry
+from lorajobs.engine.ferry import tensors_of
+from lorajobs.engine.loading import models_of
 from lorajobs.engine.pipeline import DiffusersEngine
 from lorajobs.engine.twin import twin
 from lorajobs.errors import EngineFailed, JobCanceled
@@ -138,12 +140,7 @@ def test_the_twin_has_no_weight_of_its_own(engine: DiffusersEngine) -> None:
     assert type(other) is diffusers.StableDiffusionImg2ImgPipeline
     assert all(other.components[name] is part for name, part in pipe.components.items())
     ours, its = (
-        {
-            id(tensor): tensor.data_ptr()
-            for part in p.components.values()
-            if isinstance(part, torch.nn.Module)
-            for tensor in (*part.parameters(), *part.buffers())
-        }
+        {id(tensor): tensor.data_ptr() for tensor in tensors_of(models_of(p).values())}
         for p in (pipe, other)
     )
     assert ours == its

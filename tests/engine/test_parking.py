@@ -13,6 +13,7 @@ from lorajobs.engine.base import Engine
 from lorajobs.engine.berth import Berth, Cargo, why_not_movable
 from lorajobs.engine.garage import Garage
 from lorajobs.engine.graphs import Graphs
+from lorajobs.engine.loading import models_of
 from lorajobs.engine.pipeline import DiffusersEngine
 from lorajobs.engine.slab import Slab
 from lorajobs.errors import BaseLoadFailed, EngineFailed
@@ -65,7 +66,7 @@ def lot() -> Lot:
 
 
 def models(engine: DiffusersEngine) -> Mapping[str, nn.Module]:
-    return {n: m for n, m in engine._pipe.components.items() if isinstance(m, nn.Module)}
+    return models_of(engine._pipe)
 
 
 def tensors(parts: Mapping[str, nn.Module]) -> Iterator[torch.Tensor]:

@@ -130,9 +130,7 @@ def test_a_change_that_keeps_size_and_times_is_found(cache: DiskCache, tmp_path:
     assert source.asked == 2
 
 
-def test_a_change_between_the_sampled_blocks_is_found(
-    tmp_path: Path,
-) -> None:
+def test_a_change_between_the_sampled_blocks_is_found(tmp_path: Path) -> None:
     data = lora(rank=1 << 16)
     sha256, cache = hashlib.sha256(data).hexdigest(), DiskCache(tmp_path / "cache", len(data))
     assert len(data) > 2 * BLOCKS * BLOCK_BYTES
